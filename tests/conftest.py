@@ -1,0 +1,172 @@
+"""Fixtures of all tests: real servers, cheap.
+
+postgres               the session's PostgreSQL; `.url(database)`. TEST_DATABASE_URL, else one of our own, its settings
+                       as they are in production (fsync and all: the API's readiness looks at them)
+database_url           a new, empty database in it
+migrated_database_url  a new database with the API's schema in it (a copy of one that was migrated once)
+redis_url              the session's Redis or Valkey: TEST_REDIS_URL, else one of our own. Shared: use names of your own
+postgres_server        a PostgreSQL of the test's own, to stop, kill and freeze: tests/support/servers.py
+redis_server           a Redis or Valkey of the test's own, the same
+free_port              a function: a TCP port of 127.0.0.1 that nobody listens on
+
+Nothing but the standard library and pytest is imported before a fixture needs it: fanout's unit tests also run where
+asyncpg is not installed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from deploy.local.place import DataDirectory
+    from tests.support.databases import PostgresServer
+    from tests.support.servers import OwnPostgres, OwnRedis
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+MANY_CONNECTIONS = {"max_connections": "300"}  # tests open pools of several processes at once
+
+
+@pytest.fixture(scope="session")
+def session_data() -> Iterator[Path]:
+    """A directory of this session's under `.data/`, removed at the end, as are those of sessions that were killed."""
+    from deploy.local.errors import LocalError
+    from deploy.local.place import DataDirectory
+
+    for old in (CHECKOUT / ".data").glob("test-*"):
+        abandoned = DataDirectory(old)
+        try:
+            abandoned.lock()
+        except (LocalError, OSError):
+            continue  # in use, or being removed
+        for server in old.glob("*/"):
+            DataDirectory(server).remove()
+        abandoned.remove()
+        abandoned.unlock()
+    ours = DataDirectory(CHECKOUT / ".data" / f"test-{os.getpid()}")
+    ours.create()
+    ours.lock()
+    yield ours.path
+    shutil.rmtree(ours.path)
+    ours.unlock()
+
+
+@pytest.fixture(scope="session")
+def data_directories(session_data: Path) -> Iterator[Callable[[str], DataDirectory]]:
+    """A function: a new data directory for servers; all are removed at the end."""
+    from deploy.local.place import DataDirectory
+
+    made: list[DataDirectory] = []
+
+    def new(name: str) -> DataDirectory:
+        made.append(DataDirectory(session_data / f"{name}-{len(made)}"))
+        return made[-1]
+
+    # PostgreSQL's account must pass through; DataDirectory.create() does as much for the directories below.
+    yield new
+    for directory in made:
+        directory.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """The session's PostgreSQL."""
+    from deploy.local.binaries import find_postgres
+    from deploy.local.postgres import Postgres
+    from tests.support.databases import GivenPostgres
+
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield GivenPostgres(given)
+        return
+    new = request.getfixturevalue("data_directories")
+    with Postgres(new("postgres"), find_postgres(os.environ), MANY_CONNECTIONS) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The session's Redis or Valkey. Other tests publish there too: use usernames and run ids of your own."""
+    from deploy.local.binaries import find_redis
+    from deploy.local.valkey import Valkey
+
+    given = os.environ.get("TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    new = request.getfixturevalue("data_directories")
+    with Valkey(new("redis"), find_redis(os.environ)) as server:
+        yield server.url
+
+
+@pytest.fixture
+async def database_url(postgres: PostgresServer) -> AsyncIterator[str]:
+    """The URL of a new, empty database."""
+    from tests.support.databases import database
+
+    async with database(postgres) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template(postgres: PostgresServer) -> Iterator[list[str]]:
+    """The name of the database that was migrated once, as soon as a test has needed it; dropped at the end."""
+    import asyncio
+
+    from tests.support.databases import drop
+
+    names: list[str] = []
+    yield names
+    for name in names:
+        asyncio.run(drop(postgres, name))
+
+
+@pytest.fixture
+async def migrated_database_url(postgres: PostgresServer, template: list[str]) -> AsyncIterator[str]:
+    """The URL of a new database with the API's schema in it."""
+    from orchestrator_api.migrate import migrate
+    from tests.support.databases import create, database
+
+    if not template:
+        name = await create(postgres)
+        await migrate(postgres.url(name))
+        template.append(name)
+    async with database(postgres, template[0]) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_server(data_directories: Callable[[str], DataDirectory]) -> Iterator[OwnPostgres]:
+    """A running PostgreSQL of the test's own."""
+    from deploy.local.binaries import find_postgres
+    from tests.support.servers import OwnPostgres
+
+    directory = data_directories("own-postgres")
+    with OwnPostgres(directory, find_postgres(os.environ), MANY_CONNECTIONS) as server:
+        yield server
+    directory.remove()
+
+
+@pytest.fixture
+def redis_server(data_directories: Callable[[str], DataDirectory]) -> Iterator[OwnRedis]:
+    """A running Redis or Valkey of the test's own."""
+    from deploy.local.binaries import find_redis
+    from tests.support.servers import OwnRedis
+
+    directory = data_directories("own-redis")
+    with OwnRedis(directory, find_redis(os.environ)) as server:
+        yield server
+    directory.remove()
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function: a TCP port of 127.0.0.1 that nobody listens on at this moment."""
+    from deploy.local.postgres import free_port
+
+    return free_port
