@@ -1,0 +1,48 @@
+"""`python -m fanout`: the hub as a process.
+
+Exit codes: 0 drained, 1 could not start or a stage died, 2 a bad setting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import structlog
+
+from . import logs
+from .errors import SettingsError
+from .serve import serve
+from .settings import Settings
+
+if sys.platform != "win32":
+    from uvloop import new_event_loop
+else:
+    from asyncio import new_event_loop
+
+
+def main() -> int:
+    """Run until a signal; the exit code."""
+    try:
+        settings = Settings.from_env(os.environ)
+    except SettingsError as exc:
+        sys.stderr.write(f"fanout: {exc}\n")
+        return 2
+    logs.set_up(settings.log_level, settings.log_format)
+    log = structlog.stdlib.get_logger("fanout")
+    for name in Settings.unknown(os.environ):
+        log.warning("fanout.unknown_variable", variable=name)
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(serve(settings))
+    except SettingsError as exc:
+        sys.stderr.write(f"fanout: {exc}\n")
+        return 1
+    except BaseExceptionGroup:  # a stage died, and has said so in the log
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The admin port: health, readiness, metrics, stats. Not for the public."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_KEEPALIVE = 75.0  # seconds an idle scraper keeps its connection; also how long a half-sent request may take
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What readiness is made of; each is asked anew.
+
+    Fields:
+        draining: TERM was received.
+        redis_live: the subscription is confirmed and its link check holds.
+        history: a history URL is configured.
+        beacon_age: seconds since the last beacon of an API; None: none was ever heard.
+        connections, users: open sockets and distinct usernames among them.
+    """
+
+    draining: Callable[[], bool]
+    redis_live: Callable[[], bool]
+    history: bool
+    beacon_age: Callable[[], float | None]
+    connections: Callable[[], int]
+    users: Callable[[], int]
+
+    def readiness(self) -> tuple[int, dict[str, Any]]:
+        """Status and body of /readyz: 503 while draining, or when a new socket would see nothing."""
+        live, age = self.redis_live(), self.beacon_age()
+        ready = live and not self.draining()
+        return 200 if ready else 503, {
+            "status": "draining" if self.draining() else "ready" if ready else "not_ready",
+            "degraded": [] if live else ["redis"],
+            "redis": "live" if live else "away",
+            "history": "unused" if self.history else "none",
+            "beacon_age_s": None if age is None else round(age, 3),
+        }
+
+
+@asynccontextmanager
+async def served(state: State, registry: CollectorRegistry, host: str, port: int) -> AsyncIterator[int]:
+    """The admin port, open while the context is; gives the port it got.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    app = web.Application()
+    app.router.add_get("/healthz", _healthz)
+    app.router.add_get("/metrics", make_aiohttp_handler(registry))
+
+    async def readyz(_: web.Request) -> web.Response:
+        status, body = state.readiness()
+        return web.json_response(body, status=status, headers={"Cache-Control": "no-store"})
+
+    async def stats(_: web.Request) -> web.Response:
+        return web.json_response({"connections": state.connections(), "users": state.users()})
+
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/stats", stats)
+    runner = web.AppRunner(app, keepalive_timeout=_KEEPALIVE, lingering_time=1, access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+async def _healthz(_: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})

@@ -1,0 +1,55 @@
+"""What can go wrong, and whose fault it is.
+
+FanoutError
++-- SettingsError   the operator's: a variable that breaks its rule, a port that is taken
++-- Refusal         the client's: a request that is answered with a status instead of a socket
++-- LinkLost        Redis': this try of a subscription is over, the next one follows
++-- StageEnded      ours: a task that runs for ever came to its end
+"""
+
+from __future__ import annotations
+
+
+class FanoutError(Exception):
+    """The root; never raised itself."""
+
+
+class SettingsError(FanoutError):
+    """A variable breaks its rule. One line for the operator: the variable, the rule, the value."""
+
+    def __init__(self, variable: str, rule: str, value: str) -> None:
+        super().__init__(variable, rule, value)
+        self.variable = variable
+        self.rule = rule
+        self.value = value
+
+    def __str__(self) -> str:
+        return f"{self.variable}: {self.rule}, not {self.value!r}"
+
+
+class Refusal(FanoutError):
+    """A request that gets a status instead of a socket.
+
+    Args:
+        status: HTTP status.
+        detail: the rule that was broken, for a person.
+        field: the query parameter or header at fault; None: the request as a whole.
+        headers: further response headers.
+    """
+
+    def __init__(
+        self, status: int, detail: str, field: str | None = None, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(status, detail, field)
+        self.status = status
+        self.detail = detail
+        self.field = field
+        self.headers = headers
+
+
+class LinkLost(FanoutError):
+    """This connection to Redis is of no use any more; the text says why."""
+
+
+class StageEnded(FanoutError):
+    """A stage that runs for ever came to its end; the text names it."""

@@ -1,0 +1,135 @@
+"""What the hub counts: plain integers on the hot path, read at a scrape. Never labelled by username or run."""
+
+from __future__ import annotations
+
+import platform
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from . import __version__
+
+LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
+# A client may send any code from 3000 to 4999; each as a label would let it make 2,000 series.
+_CODES: Final = frozenset(
+    (1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1011, 1012, 1013, 4400, 4401, 4403, 4404, 4408, 4409, 4410)
+)
+
+
+class Histogram:
+    """Observed seconds in buckets."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(LAG_BUCKETS) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(LAG_BUCKETS, seconds)] += 1
+        self.total += seconds
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """(upper bound, observations up to it), as Prometheus wants them."""
+        result, so_far = [], 0
+        for bound, count in zip((*map(str, LAG_BUCKETS), "+Inf"), self.counts, strict=True):
+            so_far += count
+            result.append((bound, float(so_far)))
+        return result
+
+
+class Metrics:
+    """The counters; whoever does the work adds to them."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.closed: dict[str, int] = {}
+        self.refused: dict[int, int] = {}
+        self.frames_sent = 0
+        self.bytes_sent = 0
+        self.reconnects = 0
+        self.delivery_lag = Histogram()
+        self.loop_lag = Histogram()
+
+    def socket_closed(self, code: int) -> None:
+        """One socket's life ended with `code`."""
+        label = str(code) if code in _CODES else "other"
+        self.closed[label] = self.closed.get(label, 0) + 1
+
+    def request_refused(self, status: int) -> None:
+        """One request was answered with `status` instead of a socket."""
+        self.refused[status] = self.refused.get(status, 0) + 1
+
+
+class HubCollector(Collector):
+    """Turns the counters into metrics at scrape time.
+
+    Args:
+        metrics: the counters.
+        gauges: name and help of each value that is looked up at scrape time, with the look-up (None: not known now).
+        counters: the same for counters that live elsewhere.
+        dropped: frames dropped, by reason.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        gauges: dict[str, tuple[str, Callable[[], float | None]]],
+        counters: dict[str, tuple[str, Callable[[], int]]],
+        dropped: dict[str, int],
+    ) -> None:
+        self._metrics = metrics
+        self._gauges = gauges
+        self._counters = counters
+        self._dropped = dropped
+
+    def collect(self) -> Iterable[Metric]:
+        """All metrics, as they stand now."""
+        m = self._metrics
+        for name, (text, look_up) in self._gauges.items():
+            value = look_up()
+            if value is not None:
+                yield GaugeMetricFamily(name, text, value)
+        for name, (text, count) in self._counters.items():
+            yield CounterMetricFamily(name, text, count())
+        yield CounterMetricFamily("fanout_connections_opened", "Sockets opened.", m.opened)
+        yield CounterMetricFamily("fanout_redis_reconnects", "Subscriptions confirmed after the first.", m.reconnects)
+        yield CounterMetricFamily("fanout_frames_sent", "Frames written to sockets.", m.frames_sent)
+        yield CounterMetricFamily("fanout_sent_bytes", "Bytes of frames written to sockets.", m.bytes_sent)
+        yield _labelled("fanout_connections_closed", "Sockets closed, by close code.", "code", m.closed)
+        yield _labelled("fanout_requests_refused", "Requests refused, by HTTP status.", "status", m.refused)
+        yield _labelled("fanout_frames_dropped", "Redis messages dropped, by reason.", "reason", self._dropped)
+        yield _histogram(
+            "fanout_delivery_lag_seconds",
+            "From recorded_at of the oldest frame of a joined write to its last socket write, once a joined write.",
+            m.delivery_lag,
+        )
+        yield _histogram("fanout_event_loop_lag_seconds", "By how much a turn of the timer came late.", m.loop_lag)
+        build = GaugeMetricFamily("fanout_build_info", "What runs.", labels=("version", "python"))
+        build.add_metric((__version__, platform.python_version()), 1)
+        yield build
+
+
+def registry(collector: HubCollector) -> CollectorRegistry:
+    """A registry of its own: the hub's metrics, the process' and the platform's."""
+    result = CollectorRegistry()
+    result.register(collector)
+    ProcessCollector(registry=result)
+    PlatformCollector(registry=result)
+    return result
+
+
+def _labelled(name: str, text: str, label: str, counts: dict[str, int] | dict[int, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for value, count in sorted(counts.items()):
+        family.add_metric((str(value),), count)
+    return family
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:
+    return HistogramMetricFamily(name, text, buckets=histogram.cumulative(), sum_value=histogram.total)

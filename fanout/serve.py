@@ -1,0 +1,182 @@
+"""The composition root: what is started and stopped, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+import structlog
+
+from . import admin, pings
+from .deliver import Connection, Hub
+from .errors import SettingsError, StageEnded
+from .metrics import HubCollector, Metrics, registry
+from .route import Router
+from .settings import Settings
+from .subscribe import Subscription
+
+BACKLOG: Final = 4096  # connections that the kernel holds while the loop is busy; a reconnect storm is thousands
+DRAIN_STEP: Final = 0.05  # seconds between two slices of a drain
+log = structlog.stdlib.get_logger("fanout")
+
+
+async def serve(settings: Settings) -> None:
+    """Run the hub until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        SettingsError: a port cannot be had.
+        BaseExceptionGroup: a stage died; nothing is drained then, the process is not to be trusted.
+    """
+    stopping = _stop_signals()
+    metrics = Metrics()
+    router = Router(judged=settings.history_url is not None, hold=settings.hold)
+    hub = Hub(settings, router, _wheel(settings), metrics)
+    subscription = Subscription(settings.redis_url, hub.receive, metrics)
+    state, collector = _observed(settings, hub, subscription)
+    async with _listening(hub) as (server, port), _administered(state, collector, settings) as admin_port:
+        log.info("fanout.listening", bind=settings.bind, port=port, admin_port=admin_port, redis=subscription.address)
+        async with asyncio.TaskGroup() as stages:
+            stage = partial(_stage, stages)
+            running = [
+                stage("fanout.subscribe", subscription.run()),
+                stage("fanout.pings", pings.turn(hub.wheel, metrics.loop_lag.observe)),
+            ]
+            await stopping.wait()
+            await _drain(hub, server, stopping)
+            for task in running:
+                task.cancel()
+    log.info("fanout.stopped")
+
+
+class _Stopping:
+    """TERM or INT was received; a second one makes haste."""
+
+    def __init__(self) -> None:
+        self._first = asyncio.Event()
+        self.again = asyncio.Event()
+
+    def signal(self, name: str) -> None:
+        log.info("fanout.signal", signal=name)
+        (self.again if self._first.is_set() else self._first).set()
+
+    async def wait(self) -> None:
+        await self._first.wait()
+
+
+def _stop_signals() -> _Stopping:
+    stopping = _Stopping()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.signal, number.name)
+    return stopping
+
+
+def _wheel(settings: Settings) -> pings.Wheel[Connection]:
+    times = (settings.ping_interval, settings.ping_grace, settings.head_timeout, settings.close_timeout)
+    # A quarter of a second is fine enough for times of seconds; tests shorten the times, and the tick with them.
+    return pings.Wheel(tick=min(0.25, min(times) / 4), longest=max(times))
+
+
+def _stage(stages: asyncio.TaskGroup, name: str, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    """Start a stage that is to run for ever: any end but ours is the end of the process."""
+
+    async def undertaken() -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("fanout.stage_died", stage=name)
+            raise
+        raise StageEnded(name)
+
+    return stages.create_task(undertaken(), name=name)
+
+
+def _observed(settings: Settings, hub: Hub, subscription: Subscription) -> tuple[admin.State, HubCollector]:
+    router = hub.router
+
+    def beacon_age() -> float | None:
+        return None if router.beacon_at is None else hub.loop.time() - router.beacon_at
+
+    state = admin.State(
+        draining=lambda: hub.draining,
+        redis_live=lambda: subscription.live,
+        history=settings.history_url is not None,
+        beacon_age=beacon_age,
+        connections=lambda: len(hub.sockets),
+        users=lambda: len(router.feeds),
+    )
+    gauges = {
+        "fanout_connections": ("Open sockets.", state.connections),
+        "fanout_feeds": ("Distinct usernames among the open sockets.", state.users),
+        "fanout_redis_live": ("1: the subscription is confirmed and answers.", lambda: float(subscription.live)),
+        "fanout_beacon_age_seconds": ("Since the last beacon of an API; absent: none was ever heard.", beacon_age),
+        "fanout_held_bytes": ("Bytes kept back until a missing id comes.", lambda: router.kept_bytes),
+    }
+    counters = {
+        "fanout_redis_messages": ("Messages read from Redis.", lambda: router.messages),
+        "fanout_jumps": ("Times that a feed's next id was missing.", lambda: router.jumps),
+        "fanout_jumps_given_up": ("Holes that were skipped when the hold had passed.", lambda: router.jumps_given_up),
+    }
+    return state, HubCollector(hub.metrics, gauges, counters, router.dropped)
+
+
+@asynccontextmanager
+async def _listening(hub: Hub) -> AsyncIterator[tuple[asyncio.Server, int]]:
+    settings = hub.settings
+    try:
+        server = await hub.loop.create_server(hub.connect, settings.bind, settings.port, backlog=BACKLOG)
+    except OSError as exc:
+        raise _taken("FANOUT_PORT", settings.bind, settings.port, exc) from exc
+    try:
+        yield server, server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def _administered(state: admin.State, collector: HubCollector, settings: Settings) -> AsyncIterator[int]:
+    try:
+        context = admin.served(state, registry(collector), settings.bind, settings.admin_port)
+        port = await context.__aenter__()
+    except OSError as exc:
+        raise _taken("FANOUT_ADMIN_PORT", settings.bind, settings.admin_port, exc) from exc
+    try:
+        yield port
+    finally:
+        await context.__aexit__(None, None, None)
+
+
+def _taken(variable: str, bind: str, port: int, exc: OSError) -> SettingsError:
+    return SettingsError(variable, f"must be a port that can be had on {bind} ({exc.strerror})", str(port))
+
+
+async def _drain(hub: Hub, server: asyncio.Server, stopping: _Stopping) -> None:
+    """Readiness false, listener closed, sockets closed 1012 spread over the drain; then their last bytes."""
+    hub.draining = True
+    server.close()
+    sockets = list(hub.sockets)
+    random.shuffle(sockets)  # whoever came together does not leave, and come back, together
+    log.info("fanout.draining", connections=len(sockets), seconds=hub.settings.drain)
+    steps = max(1, round(hub.settings.drain / DRAIN_STEP))
+    for step in range(steps):
+        for socket in sockets[step::steps]:
+            socket.close(1012, "restarting")
+        if len(hub.connections) and not stopping.again.is_set():
+            await _sleep_unless(stopping.again, DRAIN_STEP)
+    # Every closed socket has its own five seconds on the wheel, after which it is cut: this ends.
+    while hub.connections and not stopping.again.is_set():
+        await _sleep_unless(stopping.again, DRAIN_STEP)
+    for connection in list(hub.connections):
+        connection.transport.abort()
+
+
+async def _sleep_unless(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

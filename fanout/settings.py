@@ -1,0 +1,197 @@
+"""Every setting of the hub: read once, checked at the start, frozen.
+
+A field carries its variable, its default as the operator would write it, and its meaning with unit and reason;
+`Settings.documented()` is the table in the README.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from .errors import SettingsError
+
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+")
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
+        raise ValueError("must be a port, 0 to 65535 (0: any free one)")
+    return int(text)
+
+
+def _seconds(least: float, most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise ValueError(f"must be a number of seconds, {least:g} to {most:g}")
+        return value
+
+    return parse
+
+
+def _hold(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 10_000:
+        raise ValueError("must be a whole number of milliseconds, 0 to 10000")
+    return int(text) / 1000
+
+
+def _bind(text: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z.:%_-]+", text):
+        raise ValueError("must be a host name or an IP address")
+    return text
+
+
+def _redis_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("redis", "rediss", "unix") and (parts.scheme != "unix" or bool(parts.path))
+        _ = parts.port
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError("must be a redis://, rediss:// or unix:// URL")
+    return text
+
+
+def _http_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError("must be an http:// or https:// URL")
+    return text.rstrip("/")
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
+    if not origins or not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError("must be origins like https://app.example.com (no path), separated by commas")
+    return origins
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in allowed:
+            raise ValueError("must be one of " + ", ".join(allowed))
+        return text.lower()
+
+    return parse
+
+
+def _setting(variable: str, default: str, parse: Callable[[str], Any], meaning: str) -> Any:
+    """A dataclass field of `variable`; an empty `default` is None, any other passes through `parse`."""
+    value = parse(default) if default else None
+    return field(default=value, metadata={"env": variable, "default": default, "parse": parse, "meaning": meaning})
+
+
+def _masked(text: str) -> str:
+    """The value for an error line: what stands before an @ in a URL may be a password."""
+    return re.sub(r"//[^/]*@", "//***@", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator decided; see `documented()` for the meaning of each."""
+
+    bind: str = _setting("BIND", "127.0.0.1", _bind, "address to listen on, both ports; `0.0.0.0` in a container")
+    port: int = _setting("FANOUT_PORT", "8085", _port, "port of the sockets; `PORT` stands in when it is not set")
+    admin_port: int = _setting(
+        "FANOUT_ADMIN_PORT", "8086", _port, "port of health, readiness, metrics and stats; not for the public"
+    )
+    redis_url: str = _setting(
+        "REDIS_URL",
+        "redis://127.0.0.1:6379/0",
+        _redis_url,
+        "the Redis that frames are published on; `rediss://`: TLS",
+    )
+    history_url: str | None = _setting(
+        "FANOUT_HISTORY_URL",
+        "",
+        _http_url,
+        "base URL of the API; unset: live only, ids are not judged, every frame is passed on as it came",
+    )
+    allowed_origins: tuple[str, ...] | None = _setting(
+        "ALLOWED_ORIGINS",
+        "",
+        _origins,
+        "origins whose pages may open sockets, exact, comma-separated; unset: any loopback origin."
+        " Clients that send no Origin are not pages and are not judged by it",
+    )
+    hold: float = _setting(
+        "FANOUT_HOLD_MS",
+        "50",
+        _hold,
+        "milliseconds that the next id may be missing; API processes publish in either order,"
+        " and every such jump that was measured closed within 7",
+    )
+    ping_interval: float = _setting(
+        "PING_INTERVAL", "25", _seconds(0.1, 3600), "seconds between pings; proxies drop idle sockets at 30 or 60"
+    )
+    ping_grace: float = _setting(
+        "PING_GRACE", "10", _seconds(0.1, 3600), "seconds without a byte after a ping, then the socket is closed 4410"
+    )
+    drain: float = _setting(
+        "FANOUT_DRAIN", "5", _seconds(0, 600), "seconds over which TERM spreads the closing of all sockets"
+    )
+    head_timeout: float = _setting(
+        "FANOUT_HEAD_TIMEOUT", "10", _seconds(0.1, 600), "seconds a request's head may take, then 408"
+    )
+    close_timeout: float = _setting(
+        "FANOUT_CLOSE_TIMEOUT",
+        "5",
+        _seconds(0.1, 600),
+        "seconds a closed peer gets for its last bytes, then it is cut",
+    )
+    log_level: str = _setting(
+        "LOG_LEVEL", "info", _one_of("debug", "info", "warning", "error"), "what is logged: debug, info, warning, error"
+    )
+    log_format: str | None = _setting(
+        "LOG_FORMAT", "", _one_of("json", "console"), "`json` or `console`; unset: console on a terminal, else json"
+    )
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """The settings of `env`; an empty variable counts as not set.
+
+        Raises:
+            SettingsError: a value breaks its rule.
+        """
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            variable = item.metadata["env"]
+            # PORT is what platforms give a process that has one port; ours is the sockets', never the admin's.
+            if variable == "FANOUT_PORT" and not env.get(variable):
+                variable = "PORT"
+            text = env.get(variable, "").strip()
+            if not text:
+                continue
+            try:
+                values[item.name] = item.metadata["parse"](text)
+            except ValueError as rule:
+                raise SettingsError(variable, str(rule), _masked(text)) from rule
+        settings = cls(**values)
+        if settings.port and settings.port == settings.admin_port:
+            raise SettingsError("FANOUT_ADMIN_PORT", "must differ from FANOUT_PORT", str(settings.admin_port))
+        return settings
+
+    @classmethod
+    def unknown(cls, env: Mapping[str, str]) -> list[str]:
+        """The names in `env` that begin with FANOUT_ and mean nothing: most likely a slip of the pen."""
+        known = {item.metadata["env"] for item in fields(cls)}
+        return sorted(name for name in env if name.startswith("FANOUT_") and name not in known)
+
+    @classmethod
+    def documented(cls) -> list[tuple[str, str, str]]:
+        """(variable, default, meaning) of each setting, in order; the default is "" where there is none."""
+        return [(item.metadata["env"], item.metadata["default"], item.metadata["meaning"]) for item in fields(cls)]

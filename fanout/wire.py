@@ -1,0 +1,116 @@
+"""The envelope in, frames out. Bytes only: no I/O, no state.
+
+A frame's JSON is read for four fields and forwarded as it came; what the producer wrote is what every client gets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+MAX_ID: Final = 2**53 - 1  # the greatest integer that JSON readers of every language keep exact
+MAX_PAYLOAD: Final = 1 << 20  # bytes of one Redis message
+BEACON_CHANNEL: Final = b"run:!beacon"  # no run can have this name
+USERNAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@|:+-]{0,127}")
+RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+
+Drop = Literal["malformed", "wrong_channel", "too_big"]
+DROPS: Final[tuple[Drop, ...]] = ("malformed", "wrong_channel", "too_big")
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    username: str
+    run_id: str
+    id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)] | None = None
+    recorded_at: Any = None  # another producer may mean anything by it: read for the lag, never a reason to drop
+    control: msgspec.UnsetType = msgspec.UNSET  # reserved for the hub's own frames: its presence does not validate
+
+
+class Frame(msgspec.Struct, gc=False):
+    """One event on its way.
+
+    Fields:
+        username: whose feed.
+        run_id: which run.
+        id: its number in the feed; None: another producer's, not numbered.
+        recorded_at: unix seconds at which the API took it; 0.0: not said.
+        payload: the JSON, as it came.
+    """
+
+    username: str
+    run_id: str
+    id: int | None
+    recorded_at: float
+    payload: bytes
+
+
+class Beacon(msgspec.Struct, gc=False):
+    """What an API process says of itself every second: its name, the numbering's epoch, heads of feeds it wrote."""
+
+    epoch: str
+    api: str = ""
+    at: float = 0.0
+    heads: dict[str, int] = {}
+    bye: bool = False
+
+
+class _BeaconMessage(msgspec.Struct, gc=False):
+    beacon: Beacon
+
+
+# RecursionError: 10,000 levels deep. UnicodeDecodeError: a field that is decoded has bytes that the scan before missed.
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
+_decode_beacon: Final = msgspec.json.Decoder(_BeaconMessage).decode
+
+
+def read(channel: bytes, payload: bytes) -> Frame | Drop:
+    """The frame that `payload` on `channel` is, or why it is none. Never raises."""
+    if len(payload) > MAX_PAYLOAD:
+        return "too_big"
+    try:
+        # The partial decode skips over strings without looking; a text frame that is not UTF-8 would make every
+        # browser fail its connection with 1007 (RFC 6455, 8.1).
+        if not payload.isascii():
+            payload.decode()
+        envelope = _decode_envelope(payload)
+    except _UNREADABLE:
+        return "malformed"
+    if not USERNAME.fullmatch(envelope.username):
+        return "malformed"
+    if envelope.run_id.encode() != channel[4:]:
+        return "wrong_channel"
+    at = envelope.recorded_at
+    recorded_at = at if type(at) is float else float(at) if type(at) is int and 0 < at < MAX_ID else 0.0
+    return Frame(envelope.username, envelope.run_id, envelope.id, recorded_at, payload)
+
+
+def read_beacon(payload: bytes) -> Beacon | None:
+    """The beacon that `payload` is; None when it is not one. Unknown fields are left alone. Never raises."""
+    try:
+        return _decode_beacon(payload).beacon
+    except _UNREADABLE:
+        return None
+
+
+def text_head(size: int) -> bytes:
+    """The head of an unfragmented, unmasked text frame of `size` bytes (RFC 6455, 5.2)."""
+    if size < 126:
+        return bytes((0x81, size))
+    if size < 65536:
+        return b"\x81\x7e" + size.to_bytes(2, "big")
+    return b"\x81\x7f" + size.to_bytes(8, "big")
+
+
+def text_frames(frames: Sequence[Frame]) -> bytes:
+    """The WebSocket text frames of `frames`, one after the other, as one piece to write."""
+    if len(frames) == 1:
+        payload = frames[0].payload
+        return text_head(len(payload)) + payload
+    parts: list[bytes] = []
+    for frame in frames:
+        parts += (text_head(len(frame.payload)), frame.payload)
+    return b"".join(parts)
