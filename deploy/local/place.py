@@ -13,6 +13,7 @@ import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from deploy.local.errors import LocalError
 
@@ -114,6 +115,11 @@ class DataDirectory:
         """Delete all of it, PostgreSQL's directory below /var/tmp included."""
         shutil.rmtree(self.postgres_directory, ignore_errors=True)
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def open_log(path: Path) -> BinaryIO:
+    """A log file to append to that only its owner can read: a server's log may quote what it was given."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
 
 
 def write_secret(path: Path, text: str, account: Account | None = None) -> None:

@@ -16,7 +16,7 @@ from typing import Self
 
 from deploy.local.binaries import PostgresBinaries
 from deploy.local.errors import LocalError
-from deploy.local.place import Account, DataDirectory, open_tree, server_account, write_secret
+from deploy.local.place import Account, DataDirectory, open_log, open_tree, server_account, write_secret
 from deploy.local.process import command_line, spawn, stop, tail
 
 USER = "runfeed"
@@ -85,6 +85,13 @@ class Postgres:
             if attempt == tries:
                 raise self._failure("PostgreSQL does not start")
 
+    @property
+    def running(self) -> "subprocess.Popen[bytes]":
+        """The server's process; RuntimeError when it does not run."""
+        if self.process is None:
+            raise RuntimeError("the server does not run")
+        return self.process
+
     def stop(self) -> None:
         """Stop the server, fast at first; does nothing when it does not run."""
         if self.process is not None:
@@ -110,7 +117,7 @@ class Postgres:
 
         The log lies in a directory of ours, never of that account: it could make a link of it.
         """
-        with self._data.postgres_log.open("ab") as log:
+        with open_log(self._data.postgres_log) as log:
             yield spawn(
                 command,
                 output=log,

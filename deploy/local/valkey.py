@@ -10,7 +10,7 @@ from typing import Self
 
 from deploy.local.binaries import RedisBinary
 from deploy.local.errors import LocalError
-from deploy.local.place import DataDirectory, write_secret
+from deploy.local.place import DataDirectory, open_log, write_secret
 from deploy.local.postgres import PORT_TRIES, free_port
 from deploy.local.process import command_line, spawn, stop, tail
 
@@ -65,6 +65,13 @@ class Valkey:
                 log = self._data.redis_log
                 raise LocalError(f"{self.name} does not start; {log} ends with:\n{tail(log)}")
 
+    @property
+    def running(self) -> "subprocess.Popen[bytes]":
+        """The server's process; RuntimeError when it does not run."""
+        if self.process is None:
+            raise RuntimeError("the server does not run")
+        return self.process
+
     def stop(self) -> None:
         """Stop the server; does nothing when it does not run."""
         if self.process is not None:
@@ -85,7 +92,7 @@ class Valkey:
             "set-proc-title no",  # the command line is how a left-over server is known as ours
         ]
         write_secret(self._config, "\n".join(lines) + "\n")
-        with self._data.redis_log.open("ab") as log:
+        with open_log(self._data.redis_log) as log:
             self.process = spawn(
                 [self._binary.path, self._config], output=log, environ=os.environ, cwd=self._data.redis_directory
             )

@@ -1,0 +1,160 @@
+"""./dev run: servers, migration, services; ready, it says where everything is and how to try it."""
+
+import contextlib
+import http.client
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from deploy.local.binaries import find_postgres, find_redis
+from deploy.local.environment import Environment
+from deploy.local.errors import LocalError
+from deploy.local.place import CHECKOUT, DataDirectory
+from deploy.local.postgres import Postgres
+from deploy.local.supervise import StopRequested, Supervisor, ending, procfile
+from deploy.local.valkey import Valkey
+
+BIN_DIR = Path(sys.executable).parent
+SERVICES = ("api", "fanout")  # in this order; stopped in the other
+RELEASE_SECONDS = 120.0  # a migration of a developer's data; the first takes 0.1 s
+READY_SECONDS = 30.0  # both are ready within 1 s when nothing is wrong
+LOOK_SECONDS = 0.1  # between two looks at /readyz
+ANSWER_SECONDS = 2.0  # a /readyz that takes longer is not ready
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The two URLs, and in words what answers there."""
+
+    database_url: str
+    redis_url: str
+    database: str
+    redis: str
+
+
+def main() -> int:
+    """Run until a signal (0) or until something dies (1, which thing in one line)."""
+    environment = Environment.from_env(os.environ)
+    environment.check_ports()
+    try:
+        with contextlib.ExitStack() as stack:
+            # Outermost for its signal handlers: until the last server is stopped, no signal may end us.
+            supervisor = stack.enter_context(Supervisor(CHECKOUT))
+            stores = stack.enter_context(open_stores(environment, supervisor))
+            stack.callback(supervisor.stop)
+            start_services(environment, stores, supervisor)
+            print(banner(environment, stores), flush=True)
+            raise supervisor.wait()
+    except StopRequested:
+        return 0
+
+
+@contextlib.contextmanager
+def open_stores(environment: Environment, supervisor: Supervisor) -> Iterator[Stores]:
+    """The stores that were given, and servers of our own for those that were not."""
+    database_url, redis_url = environment.database_url, environment.redis_url
+    database, redis = "given by DATABASE_URL", "given by REDIS_URL"
+    with contextlib.ExitStack() as stack:
+        data = DataDirectory(environment.data)
+        if database_url is None or redis_url is None:
+            data.create()
+            data.lock()
+            stack.callback(data.unlock)
+        if database_url is None:
+            postgres = stack.enter_context(Postgres(data, find_postgres(os.environ)))
+            supervisor.watch("postgres", postgres.running)
+            database_url, database = postgres.url(), f"PostgreSQL {postgres.version}"
+        if redis_url is None:
+            valkey = stack.enter_context(Valkey(data, find_redis(os.environ)))
+            supervisor.watch("redis", valkey.running)
+            redis_url, redis = valkey.url, f"{valkey.name} {valkey.version}"
+        yield Stores(database_url, redis_url, database, redis)
+
+
+def start_services(environment: Environment, stores: Stores, supervisor: Supervisor) -> None:
+    """The Procfile's release, then its services; returns when all are ready, LocalError when one is not."""
+    commands = procfile(CHECKOUT / "Procfile")
+    environ = environment.for_services(
+        stores.database_url, stores.redis_url, terminal=sys.stdout.isatty(), bin_dir=BIN_DIR
+    )
+    supervisor.start("release", commands["release"], environ)
+    code = supervisor.finish("release", RELEASE_SECONDS)
+    if code != 0:
+        raise LocalError(f"release {ending(code)}; its reason is above")
+    for name in SERVICES:
+        supervisor.start(name, commands[name], environ)
+    wait_until_ready(environment, supervisor)
+
+
+def wait_until_ready(environment: Environment, supervisor: Supervisor) -> None:
+    """Both /readyz answer 200; LocalError says which does not and what it says, or which process died."""
+    waiting = {"api": "API_ADMIN_PORT", "fanout": "FANOUT_ADMIN_PORT"}
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        said = {name: readiness(environment, port) for name, port in waiting.items()}
+        waiting = {name: port for name, port in waiting.items() if said[name] is not None}
+        if not waiting:
+            return
+        if (dead := supervisor.dead()) is not None:
+            supervisor.pump(0)
+            raise LocalError(f"{dead}; its reason is above")
+        if time.monotonic() > deadline:
+            answers = "; ".join(f"{name}: {said[name]}" for name in waiting)
+            raise LocalError(f"not ready after {READY_SECONDS:.0f} s: {answers}")
+        supervisor.pump(LOOK_SECONDS)
+
+
+def readiness(environment: Environment, port: str) -> str | None:
+    """None when /readyz of this admin port answers 200, else what it answers."""
+    connection = http.client.HTTPConnection(environment.host, environment.ports[port], timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        body = response.read(1000).decode(errors="replace").strip()
+        return None if response.status == 200 else f"{response.status} {body}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{environment.url(port, '/readyz')} does not answer ({error})"
+    finally:
+        connection.close()
+
+
+def without_password(url: str) -> str:
+    """For showing: an URL whose password is three dots."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    login, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{login.partition(':')[0]}:...@{host}"))
+
+
+def banner(environment: Environment, stores: Stores) -> str:
+    """Where everything is, and a command to copy for each thing to try."""
+    api, fanout = environment.url("API_PORT"), environment.url("FANOUT_PORT", scheme="ws")
+    headers = "-H 'Content-Type: application/json'"
+    websockets = os.path.relpath(BIN_DIR / "websockets")
+    psql = f"./{os.path.relpath(CHECKOUT / 'dev')} psql"
+    names = {"DATABASE_URL": "'...'", "RUNFEED_DATA": str(environment.data)}
+    psql = "".join(f"{name}={value} " for name, value in names.items() if environment.given.get(name)) + psql
+    return f"""
+Runfeed is ready.
+
+  database   {stores.database:<24} {without_password(stores.database_url)}
+  redis      {stores.redis:<24} {without_password(stores.redis_url)}
+  API        {api}   (metrics, readiness: {environment.url("API_ADMIN_PORT")})
+  fanout     {fanout}     (metrics, readiness: {environment.url("FANOUT_ADMIN_PORT")})
+
+Try it, each line in another terminal:
+
+  watch      {websockets} '{fanout}/ws?username=alice'
+  create     curl -sS {headers} -d '{{"username":"alice","run_id":"hello"}}' {api}/api/v1/runs
+  append     curl -sS {headers} -d '{{"type":"node_completed","node_id":"first"}}' {api}/api/v1/runs/hello/events
+  poll       curl -sS {api}/runs/hello/events
+  metrics    curl -sS {environment.url("FANOUT_ADMIN_PORT", "/metrics")}
+  database   {psql}
+
+Ctrl-C stops everything.
+"""
