@@ -92,7 +92,6 @@ class Feed:
         self.kept_bytes += len(frame.payload)
         if self.kept_bytes > MAX_KEPT:
             self.give_up()
-            return "ready"
         return "kept"
 
     def due(self, hold: float) -> float | None:
