@@ -1,0 +1,76 @@
+"""Health, readiness and metrics."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from orchestrator_api import migrate, store
+from orchestrator_api.metrics import Metrics
+from orchestrator_api.publish import Publisher
+from orchestrator_api.record import Recorder
+from orchestrator_api.web import json_response
+
+CHECK_S = 2.0  # seconds for PostgreSQL to answer a readiness check
+CHECK_FAULTS: tuple[type[Exception], ...] = (*store.AWAY, asyncpg.PostgresError)
+
+
+class Readiness:
+    """Whether this process can do its work: PostgreSQL reachable, its settings right, the schema current."""
+
+    def __init__(self, url: str, recorder: Recorder, publisher: Publisher) -> None:
+        self._url = url
+        self._recorder = recorder
+        self._publisher = publisher
+        self._checking = asyncio.Lock()
+        self._connection: asyncpg.Connection | None = None
+        self.draining = False
+
+    async def problems(self) -> list[str]:
+        """Returns, in words, why an append would fail now."""
+        if self.draining:
+            return ["draining"]
+        try:
+            async with self._checking, asyncio.timeout(CHECK_S):
+                return self._recorder.problems() + await self._look()
+        except CHECK_FAULTS as error:
+            if self._connection is not None:
+                self._connection.terminate()
+            return [f"postgres: {type(error).__name__}: {error}"]
+
+    async def _look(self) -> list[str]:
+        # A connection of its own: a busy pool is no reason to be taken out of service.
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await store.connect(self._url)
+        session: Any = await self._connection.fetchrow(store.QUERIES["session"])
+        return store.wrong_settings(session) + await migrate.behind(self._connection)
+
+    async def ready(self, _: web.Request) -> web.Response:
+        """GET /readyz: 200, or 503 with the reasons. Redis away is named, and is no reason."""
+        problems = await self.problems()
+        body: dict[str, Any] = {"ready": not problems, "problems": problems}
+        if self._publisher.error:
+            body["degraded"] = [f"redis: {self._publisher.error}"]
+        return json_response(body, status=503 if problems else 200)
+
+    async def close(self) -> None:
+        """Closes its connection."""
+        if self._connection is not None:
+            self._connection.terminate()
+
+
+async def healthy(_: web.Request) -> web.Response:
+    """GET /healthz: 200 while the event loop turns."""
+    return web.Response(text="ok\n")
+
+
+def metrics_page(metrics: Metrics) -> Callable[[web.Request], Any]:
+    """Returns the handler of GET /metrics."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return handler

@@ -1,0 +1,58 @@
+"""What can go wrong, and whose fault it is.
+
+Problem                 an answer to a caller: RFC 9457 `application/problem+json`
++-- BadRequest          400, 422, ..: the caller's; names the field and the rule
++-- Conflict            409, 410, ..: the caller's; the state says no
++-- Unavailable         503: ours; says when to come back
+StartError              a setting, a port or a schema: the operator's; one line, then the process ends
+"""
+
+import http
+from typing import Any
+
+
+class Problem(Exception):
+    """An answer other than the one that was asked for.
+
+    status: the HTTP status. code: a stable name for programs. detail: a sentence for people. field: the guilty part of
+    the request, as the caller wrote it (`events[499].timestamp`). extra: further members of the body.
+    """
+
+    def __init__(self, status: int, code: str, detail: str, *, field: str | None = None, **extra: Any) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.field = field
+        self.extra = extra
+
+    def body(self) -> dict[str, Any]:
+        """Returns the members of the problem document."""
+        title = http.HTTPStatus(self.status).phrase
+        body = {"type": "about:blank", "title": title, "status": self.status, "code": self.code, "detail": self.detail}
+        if self.field is not None:
+            body["field"] = self.field
+        return body | self.extra
+
+
+class BadRequest(Problem):
+    """The request cannot be understood or kept: `field` breaks the rule that `detail` states."""
+
+    def __init__(self, field: str, rule: str, *, status: int = 422, code: str = "invalid") -> None:
+        super().__init__(status, code, f"{field}: {rule}", field=field)
+
+
+class Conflict(Problem):
+    """The request is well-formed, and what is stored already forbids it."""
+
+
+class Unavailable(Problem):
+    """We cannot do it now. retry_after: seconds, sent as `Retry-After`."""
+
+    def __init__(self, code: str, detail: str, *, retry_after: int = 1) -> None:
+        super().__init__(503, code, detail)
+        self.retry_after = retry_after
+
+
+class StartError(Exception):
+    """The process cannot serve: its text is one line that names what to change."""

@@ -1,0 +1,194 @@
+"""What happened: runs, their events, feeds and heads. Stored text is joined, never parsed.
+
+Everything is read from the primary: a replica may not know yet what a caller has seen already.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from orchestrator_api import events
+from orchestrator_api.errors import BadRequest, Conflict, Problem
+from orchestrator_api.events import frame
+from orchestrator_api.store import Reader
+from orchestrator_api.web import json_response, path_name, query_count, query_name, query_one, read_body
+
+PAGE_EVENTS = 500  # events in one statement, and in a feed's page by default
+PAGE_BYTES = 2**20  # bytes of tails in one statement: what one request holds in memory
+FEED_EVENTS = 5000  # the most events in a feed's page
+RUN_FILTERS = 128
+HEADS = 10_000  # usernames in one request for heads
+RUNS = (50, 500)  # runs in a list: by default, at most
+
+RUN_FIELDS = (
+    "run_id", "username", "workflow", "status", "progress", "current_step", "last_seq",
+    "created_at", "started_at", "finished_at", "updated_at",
+)  # fmt: skip
+NO_CACHE = {"Cache-Control": "private, no-cache"}
+
+
+def run_body(row: Any) -> bytes:
+    """Returns a run as the JSON that GET /runs/{run_id} answers. Times are unix seconds."""
+    body = orjson.dumps({name: row[name] for name in RUN_FIELDS})
+    return b'%b,"metadata":%b}' % (body[:-1], (row["metadata"] or "null").encode())
+
+
+def etag(epoch: str, last_seq: int, status: str) -> str:
+    """Returns the strong validator of a run's history: the same for every `after` and `limit`."""
+    return f'"{epoch[-8:]}-{last_seq}-{status}"'
+
+
+def matches(if_none_match: str | None, tag: str) -> bool:
+    """True when the header, a list, names the tag; compared weakly, as RFC 9110 has it for If-None-Match."""
+    if if_none_match is None:
+        return False
+    return if_none_match.strip() == "*" or tag in re.findall(r'"[^"]*"', if_none_match)
+
+
+def check_cursor(after: int, epoch: str | None, row: Any) -> None:
+    """Raises Conflict (410) for a cursor that this feed cannot have given. row: `head`, `first`, `epoch`."""
+    gone = 0 < after < row["first"] - 1
+    if gone or after > row["head"] or (epoch is not None and epoch != row["epoch"]):
+        detail = "the cursor is not of this feed's numbers: begin again without it"
+        raise Conflict(
+            410, "cursor_unknown", detail, field="after", epoch=row["epoch"], first=row["first"], head=row["head"]
+        )
+
+
+def page_frames(rows: list[Any]) -> bytes:
+    """Returns the rows' frames, joined by commas."""
+    return b",".join([frame(row["id"], row["seq"], row["tail"].encode()) for row in rows])
+
+
+def _cursor(request: web.Request) -> tuple[int, str | None]:
+    after = query_name(request, "after", events.CURSOR)
+    return int(after or 0), query_one(request, "epoch")
+
+
+class History:
+    """The calls that read."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def run(self, request: web.Request) -> web.Response:
+        """GET /runs/{run_id}"""
+        return json_response(run_body(await self._run(request)), headers=NO_CACHE)
+
+    async def runs(self, request: web.Request) -> web.Response:
+        """GET /runs?username=&status=&limit=&cursor=: a user's runs, newest first."""
+        username = query_name(request, "username", events.USERNAME)
+        if username is None:
+            raise BadRequest("username", "is required", status=400)
+        status = query_one(request, "status")
+        if status is not None and status not in events.STATUSES:
+            raise BadRequest("status", f"must be one of {', '.join(events.STATUSES)}", status=400)
+        limit = query_count(request, "limit", *RUNS)
+        position = _runs_position(query_one(request, "cursor"))
+        rows = await self._reader.fetch("runs_of", username, status, *position, limit + 1)
+        more = f"{rows[limit - 1]['created_at']!r}/{rows[limit - 1]['run_id']}" if len(rows) > limit else None
+        runs = b",".join([run_body(row) for row in rows[:limit]])
+        return json_response(b'{"runs":[%b],"cursor":%b}' % (runs, orjson.dumps(more)), headers=NO_CACHE)
+
+    async def run_events(self, request: web.Request) -> web.StreamResponse:
+        """GET /runs/{run_id}/events: the whole history, or what is after an id; it ends exactly at last_seq."""
+        after, epoch = _cursor(request)
+        limit = query_count(request, "limit", 0, 10**8)
+        run = await self._run(request)
+        check_cursor(after, epoch, run)
+        tag = etag(run["epoch"], run["last_seq"], run["status"])
+        headers = {**NO_CACHE, "ETag": tag}
+        if matches(request.headers.get("If-None-Match"), tag):
+            return web.Response(status=304, headers=headers)
+        shown = {name: run[name] for name in ("run_id", "status", "last_seq", "head", "epoch")}
+        head = orjson.dumps(shown)[:-1] + b',"events":['
+        pages = self._pages(run, after, limit)
+        first: list[Any] = await anext(pages, [])
+        second = await anext(pages, None)
+        if second is None:
+            return json_response(head + page_frames(first) + b"]}", headers=headers)
+        return await self._stream(request, headers, head + page_frames(first) + b"," + page_frames(second), pages)
+
+    async def feed_events(self, request: web.Request) -> web.Response:
+        """GET /feeds/{username}/events: a page of all of a user's events, with its cursor for the next."""
+        username = path_name(request, "username", events.USERNAME)
+        after, epoch = _cursor(request)
+        limit = query_count(request, "limit", PAGE_EVENTS, FEED_EVENTS)
+        runs = request.query.getall("run_id", [])
+        if len(runs) > RUN_FILTERS:
+            raise BadRequest("run_id", f"must not be given more than {RUN_FILTERS} times", status=400)
+        for run_id in runs:
+            events.name(events.RUN_ID, run_id, "run_id")
+        rows = await self._reader.fetch("feed_page", username, after, runs or None, limit, PAGE_BYTES)
+        check_cursor(after, epoch, rows[0])
+        found = [row for row in rows if row["id"] is not None]
+        head: int = rows[0]["head"]
+        complete = len(found) < limit and sum(len(row["tail"].encode()) for row in found) < PAGE_BYTES
+        after_page = head if complete else found[-1]["id"]
+        tail = orjson.dumps({"next": after_page, "head": head})
+        body = b'{"epoch":%b,"events":[%b],%b' % (orjson.dumps(rows[0]["epoch"]), page_frames(found), tail[1:])
+        return json_response(body, headers=NO_CACHE)
+
+    async def heads(self, request: web.Request) -> web.Response:
+        """POST /feeds/heads: the head of each feed; 0 for one that nobody knows."""
+        said = events.an_object(events.parse(await read_body(request)), "body")
+        usernames = said.get("usernames")
+        if not isinstance(usernames, list):
+            raise BadRequest("usernames", "must be a list of usernames")
+        if len(usernames) > HEADS:
+            raise BadRequest("usernames", f"must not be more than {HEADS}", status=413, code="too_big")
+        for index, username in enumerate(usernames):
+            events.name(events.USERNAME, username, f"usernames[{index}]")
+        row = await self._reader.one("heads", usernames)
+        heads = dict.fromkeys(usernames, 0) | dict(zip(row["usernames"] or (), row["heads"] or (), strict=True))
+        return json_response({"epoch": row["epoch"], "heads": heads}, headers=NO_CACHE)
+
+    async def _run(self, request: web.Request) -> Any:
+        run_id = path_name(request, "run_id", events.RUN_ID)
+        run = await self._reader.one("run", run_id)
+        if run is None:
+            raise Problem(404, "run_unknown", f"there is no run {run_id}", field="run_id")
+        return run
+
+    async def _pages(self, run: Any, after: int, limit: int) -> AsyncIterator[list[Any]]:
+        """Yields the run's events in pages, each a short statement of its own, up to last_seq. limit 0: all."""
+        left = limit
+        last_seq: int = run["last_seq"]
+        while last_seq:
+            most = min(PAGE_EVENTS, left) if limit else PAGE_EVENTS
+            rows = await self._reader.fetch("run_page", run["run_id"], after, last_seq, most, PAGE_BYTES)
+            if not rows:
+                return
+            yield rows
+            after, left = rows[-1]["id"], left - len(rows)
+            if rows[-1]["seq"] >= last_seq or (limit and left <= 0):
+                return
+
+    async def _stream(
+        self, request: web.Request, headers: dict[str, str], start: bytes, pages: AsyncIterator[list[Any]]
+    ) -> web.StreamResponse:
+        """Sends a long history as it is read. An error cuts the connection: JSON that ends neatly would be a lie."""
+        response = web.StreamResponse(headers={**headers, "Content-Type": "application/json"})
+        await response.prepare(request)
+        try:
+            await response.write(start)
+            async for rows in pages:
+                await response.write(b"," + page_frames(rows))
+            await response.write(b"]}")
+            await response.write_eof()
+        except Problem:
+            if request.transport is not None:
+                request.transport.abort()
+        return response
+
+
+def _runs_position(cursor: str | None) -> tuple[float | None, str | None]:
+    if cursor is None:
+        return None, None
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)/(.+)", cursor, re.ASCII)
+    if match is None or not events.RUN_ID.fullmatch(match[2]):
+        raise BadRequest("cursor", "must be one that this list has given", status=400)
+    return float(match[1]), match[2]

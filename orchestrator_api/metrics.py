@@ -1,0 +1,98 @@
+"""What Prometheus reads, through one narrow door. Never labelled by username or run."""
+
+from collections.abc import Callable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+from orchestrator_api import __version__
+
+FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+
+
+class Metrics:
+    """The service's metrics; the methods say what happened."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self._appends = Counter("orchestrator_appends", "Appends by what they came to.", ["outcome"], registry=registry)
+        self._events = Counter("orchestrator_events_stored", "Events committed.", registry=registry)
+        self._commit = Histogram(
+            "orchestrator_commit_duration_seconds",
+            "One group's transaction, from its call to its commit.",
+            buckets=FAST,
+            registry=registry,
+        )
+        self._group = Histogram(
+            "orchestrator_group_appends", "Appends stored by one transaction.", buckets=SIZES, registry=registry
+        )
+        self._published = Counter("orchestrator_frames_published", "Frames that Redis acknowledged.", registry=registry)
+        self._drops = Counter(
+            "orchestrator_publish_drops",
+            "Frames that Redis did not take; history has them.",
+            ["reason"],
+            registry=registry,
+        )
+        self._redis_connects = Counter(
+            "orchestrator_redis_connects", "Connections made to Redis for publishing.", registry=registry
+        )
+        self._requests = Histogram(
+            "orchestrator_request_duration_seconds",
+            "Requests by method, route and status.",
+            ["method", "route", "status"],
+            buckets=FAST,
+            registry=registry,
+        )
+        self._lag = Histogram(
+            "orchestrator_event_loop_lag_seconds",
+            "How late a timer of the event loop fires.",
+            buckets=FAST,
+            registry=registry,
+        )
+        build = Gauge("orchestrator_build_info", "The release that runs.", ["version"], registry=registry)
+        build.labels(__version__).set(1)
+
+    def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
+        """Adds a gauge that is read at scrape."""
+        Gauge(name, what, registry=self.registry).set_function(read)
+
+    def committed(self, seconds: float, appends: int) -> None:
+        """One transaction was committed."""
+        self._commit.observe(seconds)
+        self._group.observe(appends)
+
+    def appended(self, outcome: str, events: int) -> None:
+        """One append was answered; so many of its events were stored by it."""
+        self._appends.labels(outcome).inc()
+        self._events.inc(events)
+
+    def published(self, frames: int) -> None:
+        """Redis acknowledged frames."""
+        self._published.inc(frames)
+
+    def publish_dropped(self, reason: str, frames: int) -> None:
+        """Frames were given up: `away` (no connection within a second), `slow` (no answer), `full` (the bound)."""
+        self._drops.labels(reason).inc(frames)
+
+    def redis_connected(self) -> None:
+        """A connection for publishing was made."""
+        self._redis_connects.inc()
+
+    def requested(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered. route: its template, never its path."""
+        self._requests.labels(method, route, str(status)).observe(seconds)
+
+    def loop_lagged(self, seconds: float) -> None:
+        """A timer fired so late."""
+        self._lag.observe(max(0.0, seconds))

@@ -1,0 +1,273 @@
+"""Stage 3: tell. Frames go to Redis after their commit, on one connection, in commit order; beacons go among them.
+
+Nothing here waits for Redis and nothing is said twice: what Redis does not take within a second, or what is beyond the
+bound, is dropped and counted. History has it, and the beacons say that it is there.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from typing import Any
+from uuid import uuid4
+
+import hiredis
+import orjson
+import redis.asyncio
+import structlog
+
+from orchestrator_api.metrics import Metrics
+
+log = structlog.get_logger("orchestrator_api.publish")
+
+TAKE_S = 1.0  # seconds for Redis to take a frame; later it is news to nobody
+BOUND = 16 * 2**20  # bytes on their way
+TICK_S = 0.1  # seconds between looks at what is late
+BEACON_S = 1.0  # seconds between beacons
+NAMED_S = 3.0  # seconds for which a feed is named after it was written: three beacons, so that two may be lost
+NAMES = 1000  # usernames in a beacon: some 50 KiB
+CONNECT_S = 2.0  # seconds to connect
+RECONNECT_S = (0.05, 2.0)  # seconds between tries, full jitter: first, longest
+BEACON_CHANNEL = b"run:!beacon"  # no run can have this name
+
+
+def _command(*words: str | bytes) -> bytes:
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub says a tuple of one
+    return packed
+
+
+class _Link(asyncio.Protocol):
+    """One connection to Redis: commands out, replies counted in."""
+
+    def __init__(self, greeting: list[bytes], on_reply: Any, on_lost: Any) -> None:
+        self._greeting = greeting
+        self._awaited = len(greeting)
+        self._on_reply = on_reply
+        self._on_lost = on_lost
+        self._reader = hiredis.Reader()
+        loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self.transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.transport.write(b"".join(self._greeting))
+        if not self._greeting:
+            self.ready.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not False:
+                self._received(reply)
+        except hiredis.ProtocolError as error:
+            log.warning("publish.protocol_error", error=str(error))
+            self.transport.abort()
+
+    def _received(self, reply: Any) -> None:
+        if self.ready.done():
+            self._on_reply(reply)
+            return
+        self._awaited -= 1
+        if isinstance(reply, hiredis.ReplyError) and self._awaited:  # AUTH; the last is SETNAME, which may fail
+            self.ready.set_exception(ConnectionError(str(reply)))
+        elif not self._awaited:
+            self.ready.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(ConnectionError(str(error or "closed")))
+        self._on_lost(self)
+        self.closed.set_result(None)
+
+
+class Publisher:
+    """Publishes frames and beacons. `run` is its task; everything else returns at once."""
+
+    def __init__(self, url: str, metrics: Metrics) -> None:
+        self._url = url
+        self._metrics = metrics
+        self._link: _Link | None = None
+        self._waiting: deque[tuple[float, bytes, str, int]] = deque()  # (monotonic seconds, command, username, id)
+        self._sent: deque[tuple[float, int, bool]] = (
+            deque()
+        )  # unanswered: (monotonic seconds, bytes, a frame, no beacon)
+        self._bytes = 0  # of both
+        self._recent: dict[str, tuple[int, float]] = {}  # username: (head that may be named, monotonic seconds)
+        self._answered = asyncio.Event()
+        self._epoch = ""
+        self._api = uuid4().hex[:12]
+        self.error = "not connected yet"
+
+    def __repr__(self) -> str:
+        state = "LIVE" if self._link else f"AWAY ({self.error})"
+        return f"<Publisher {state} {len(self._waiting)} waiting {len(self._sent)} unanswered {self._bytes >> 10} KiB>"
+
+    def publish(self, frames: list[tuple[str, int, str, bytes]], epoch: str) -> None:
+        """Hands over (username, id, run_id, frame), committed, in order. Never waits."""
+        self._epoch = epoch
+        now = time.monotonic()
+        for username, event_id, run_id, frame in frames:
+            command = _command("PUBLISH", b"run:" + run_id.encode(), frame)
+            if self._bytes + len(command) > BOUND:
+                self._give_up("full", username, event_id, now)
+            else:
+                self._bytes += len(command)
+                self._waiting.append((now, command, username, event_id))
+        self._flush(now)
+
+    def heads(self, heads: dict[str, int], epoch: str) -> None:
+        """Names feeds in the next beacons, whose frames may never have been handed over."""
+        self._epoch = epoch
+        now = time.monotonic()
+        for username, head in heads.items():
+            self._name(username, head, now)
+
+    async def run(self) -> None:
+        """Keeps the connection, says the beacons, drops what is late; until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_connected(), name="publish.connection")
+            tasks.create_task(self._tick(), name="publish.beacon")
+
+    async def close(self) -> None:
+        """Says goodbye in a last beacon and gives Redis TAKE_S to take what is on its way."""
+        self._beacon(bye=True)
+        self._answered.clear()
+        try:
+            async with asyncio.timeout(TAKE_S):
+                while self._link and self._sent:
+                    await self._answered.wait()
+                    self._answered.clear()
+        except TimeoutError:
+            log.warning("publish.unanswered", commands=len(self._sent))
+        if self._link:
+            self._link.transport.close()
+
+    def _flush(self, now: float) -> None:
+        """Writes what waits, when there is a connection to write to."""
+        if self._link is None or not self._waiting:
+            return
+        for _, command, username, event_id in self._waiting:
+            self._sent.append((now, len(command), True))
+            self._name(username, event_id, now)
+        self._link.transport.write(b"".join(command for _, command, _, _ in self._waiting))
+        self._waiting.clear()
+
+    def _name(self, username: str, head: int, now: float) -> None:
+        known = self._recent.get(username)
+        self._recent[username] = (max(head, known[0]) if known else head, now)
+
+    def _give_up(self, reason: str, username: str, event_id: int, now: float) -> None:
+        self._metrics.publish_dropped(reason, 1)
+        self._name(username, event_id, now)
+
+    def _replied(self, reply: Any) -> None:
+        if not self._sent:
+            return
+        _, size, is_frame = self._sent.popleft()
+        self._bytes -= size
+        self._answered.set()
+        if is_frame:
+            if isinstance(reply, hiredis.ReplyError):
+                self._metrics.publish_dropped("refused", 1)
+            else:
+                self._metrics.published(1)
+
+    def _lost(self, link: _Link) -> None:
+        """The connection ended: what it had not answered may or may not have been heard, and is not said again."""
+        if link is not self._link:
+            return
+        self._link = None
+        frames = sum(is_frame for _, _, is_frame in self._sent)
+        if frames:
+            self._metrics.publish_dropped("slow", frames)
+        self._bytes -= sum(size for _, size, _ in self._sent)
+        self._sent.clear()
+
+    async def _keep_connected(self) -> None:
+        pause = RECONNECT_S[0]
+        while True:
+            try:
+                link = await self._connect()
+            except (OSError, TimeoutError, redis.RedisError) as error:
+                why = f"{type(error).__name__}: {error}"
+                if why != self.error:
+                    log.warning("publish.redis_away", error=why)
+                self.error = why
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
+                pause = min(2 * pause, RECONNECT_S[1])
+                continue
+            pause = RECONNECT_S[0]
+            log.info("publish.connected")
+            self._metrics.redis_connected()
+            self.error = ""
+            self._link = link
+            self._flush(time.monotonic())
+            await link.closed
+            self.error = "connection lost"
+            log.warning("publish.redis_away", error=self.error)
+
+    async def _connect(self) -> _Link:
+        pool = redis.asyncio.ConnectionPool.from_url(self._url)  # reads the URL and holds TLS; it never connects
+        target: Any = pool.make_connection()  # type: ignore[no-untyped-call]
+        greeting = []
+        if target.password:
+            user = (target.username,) if target.username else ()
+            greeting.append(_command("AUTH", *user, target.password))
+        greeting.append(_command("CLIENT", "SETNAME", "orchestrator_api"))
+
+        def factory() -> _Link:
+            return _Link(greeting, self._replied, self._lost)
+
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_S):
+            if isinstance(target, redis.asyncio.UnixDomainSocketConnection):
+                _, link = await loop.create_unix_connection(factory, target.path)
+            else:
+                tls = getattr(target, "ssl_context", None)
+                _, link = await loop.create_connection(
+                    factory, target.host, target.port, ssl=tls.get() if tls else None
+                )
+            try:
+                await link.ready
+            except BaseException:
+                link.transport.abort()
+                raise
+        return link
+
+    async def _tick(self) -> None:
+        beacon_due = time.monotonic()
+        while True:
+            now = time.monotonic()
+            self._drop_late(now)
+            if now >= beacon_due:
+                self._beacon()
+                beacon_due = max(beacon_due + BEACON_S, now)
+            await asyncio.sleep(TICK_S)
+
+    def _drop_late(self, now: float) -> None:
+        while self._waiting and now - self._waiting[0][0] > TAKE_S:
+            _, command, username, event_id = self._waiting.popleft()
+            self._bytes -= len(command)
+            self._give_up("away", username, event_id, now)
+        if self._link and self._sent and now - self._sent[0][0] > TAKE_S:
+            log.warning("publish.redis_stuck", unanswered=len(self._sent))
+            self._link.transport.abort()
+
+    def _beacon(self, *, bye: bool = False) -> None:
+        """Names how far the feeds have come that were written lately; without any, it says that this process lives."""
+        now = time.monotonic()
+        self._recent = {username: named for username, named in self._recent.items() if now - named[1] <= NAMED_S}
+        if self._link is None or not self._epoch:
+            return
+        names = list(self._recent)
+        for start in range(0, max(len(names), 1), NAMES):
+            heads = {username: self._recent[username][0] for username in names[start : start + NAMES]}
+            beacon: dict[str, Any] = {"api": self._api, "epoch": self._epoch, "at": time.time(), "heads": heads}
+            if bye:
+                beacon["bye"] = True
+            command = _command("PUBLISH", BEACON_CHANNEL, orjson.dumps({"beacon": beacon}))
+            self._link.transport.write(command)
+            self._sent.append((now, len(command), False))
+            self._bytes += len(command)

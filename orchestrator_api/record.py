@@ -1,0 +1,392 @@
+"""Stage 2: store. Appends that arrive while one transaction runs are stored together by the next one.
+
+Two lanes, each with a connection of its own, run what groups.py hands them; callers only wait. sql/…_append.sql is the
+transaction. After the commit, and before the callers are answered, the frames are handed to stage 3.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import asyncpg
+import structlog
+
+from orchestrator_api import store
+from orchestrator_api.errors import Conflict, Problem, Unavailable
+from orchestrator_api.events import frame
+from orchestrator_api.groups import Append, Queue
+from orchestrator_api.metrics import Metrics
+
+log = structlog.get_logger("orchestrator_api.record")
+
+WAIT_S = 5.0  # seconds that a caller waits to be stored
+GRACE_S = 1.5  # seconds more when a transaction has it: a definite answer is worth the wait
+LOCK_WAIT_MS = 1000  # ms that the second lane waits for one feed's lock before it serves another
+CLOSE_S = 5.0  # seconds for what was taken to be finished on TERM
+RECONNECT_S = (0.1, 1.0)  # seconds between tries to reach PostgreSQL: first, longest
+FEEDS_KNOWN = 100_000  # usernames kept, some 10 MiB: one that is not kept costs its next new run a statement
+DEADLOCK_TRIES = 5  # our own lock order allows none; a stranger's session may still cause one
+
+# SQLSTATE classes that blame the data: cardinality, data, integrity, program limits.
+DATA_FAULTS = ("21", "22", "23", "54")
+# The connection is going: whether COMMIT was reached, this answer does not say.
+CONNECT_FAULTS: tuple[type[Exception], ...] = (*store.AWAY, asyncpg.PostgresError)
+UNKNOWN = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError,
+           asyncpg.CrashShutdownError)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What an append came to. numbers: (id, seq) of each event in the order sent; new: something was stored now."""
+
+    run_id: str
+    status: str
+    numbers: list[tuple[int, int]]
+    new: bool
+
+
+class Publisher(Protocol):
+    """Stage 3, as this stage sees it."""
+
+    def publish(self, frames: list[tuple[str, int, str, bytes]], epoch: str) -> None:
+        """Hands over (username, id, run_id, frame), committed, in order. Never waits."""
+
+    def heads(self, heads: dict[str, int], epoch: str) -> None:
+        """Names feeds in the next beacons, whose frames may never have been handed over."""
+
+
+class Recorder:
+    """Stores appends. `run` is its task; `append` is what callers await."""
+
+    def __init__(self, url: str, publisher: Publisher, metrics: Metrics) -> None:
+        self._url = url
+        self._publisher = publisher
+        self._metrics = metrics
+        self._queue = Queue()
+        self._offered = asyncio.Event()  # something for the first lane
+        self._slowed = asyncio.Event()  # something for the second
+        self._idle = asyncio.Event()
+        self._feeds: set[str] = set()  # usernames that are known to have a row
+        self._unheard: set[str] = set()  # feeds of appends whose outcome nobody heard
+        self._in_flight = 0
+        self._closing = False
+        self._away = "not connected yet"  # why the first lane has no connection
+        self._wrong: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"<Recorder {self._queue!r} {self._in_flight} in flight{' AWAY' if self._away else ''}>"
+
+    def problems(self) -> list[str]:
+        """Returns, in words, why appends could not be stored now."""
+        return ([f"postgres: {self._away}"] if self._away else []) + self._wrong
+
+    def waiting(self) -> tuple[int, int]:
+        """Returns how many appends and bytes wait."""
+        return self._queue.appends, self._queue.bytes
+
+    async def append(self, append: Append) -> Stored:
+        """Stores the append. Returns only after the commit; raises Problem.
+
+        Cancelled before a transaction took it, it is withdrawn; afterwards it is stored and published all the same.
+        """
+        self._admit(append)
+        done, _ = await self._wait(append, WAIT_S)
+        if not done and not self._withdraw(append):
+            done, _ = await self._wait(append, GRACE_S)
+        if done:
+            outcome = append.answer.result()
+            if isinstance(outcome, Problem):
+                raise outcome
+            return outcome  # type: ignore[no-any-return]
+        if append.unknown or append.taken:
+            raise _outcome_unknown()
+        raise Unavailable("busy", "the run's feed is locked elsewhere for too long; nothing was stored, try again")
+
+    async def run(self) -> None:
+        """Runs both lanes until cancelled; a lane that dies takes the process with it."""
+        async with asyncio.TaskGroup() as lanes:
+            lanes.create_task(self._lane(slow=False), name="record.first_lane")
+            lanes.create_task(self._lane(slow=True), name="record.second_lane")
+
+    async def close(self) -> None:
+        """Takes nothing new and finishes what waits, CLOSE_S at most."""
+        self._closing = True
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                while self._queue.appends or self._in_flight:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            log.warning("record.close_timed_out", appends=self._queue.appends)
+
+    def _admit(self, append: Append) -> None:
+        if self._closing:
+            raise Unavailable("restarting", "this process is going away; nothing was stored, try again")
+        if self._away:
+            raise Unavailable("store_away", f"the database is away ({self._away}); nothing was stored, try again")
+        if not self._queue.offer(append):
+            raise Unavailable("overloaded", "too much waits to be stored; nothing was stored, try again")
+        self._offered.set()
+
+    def _withdraw(self, append: Append) -> bool:
+        withdrawn = self._queue.withdraw(append)
+        self._idle.set()
+        return withdrawn
+
+    async def _wait(self, append: Append, seconds: float) -> tuple[set[Any], set[Any]]:
+        try:
+            return await asyncio.wait({append.answer}, timeout=seconds)
+        except asyncio.CancelledError:
+            self._withdraw(append)
+            raise
+
+    async def _lane(self, *, slow: bool) -> None:
+        connection: asyncpg.Connection | None = None
+        try:
+            while True:
+                if connection is None or connection.is_closed():
+                    connection = await self._connect(slow)
+                group = self._queue.take_slow() if slow else self._queue.take_fast(time.monotonic())
+                if not group:
+                    await self._sleep(slow)
+                    continue
+                self._in_flight += 1
+                try:
+                    await self._store(connection, group, LOCK_WAIT_MS if slow else None)
+                finally:
+                    self._in_flight -= 1
+                    self._idle.set()
+        finally:
+            if connection is not None:
+                connection.terminate()
+
+    async def _sleep(self, slow: bool) -> None:
+        """Waits for work; the first lane also for the time of a slow feed's next try."""
+        due = None if slow else self._queue.next_due()
+        event = self._slowed if slow else self._offered
+        event.clear()
+        try:
+            async with asyncio.timeout(None if due is None else max(0.0, due - time.monotonic())):
+                await event.wait()
+        except TimeoutError:
+            pass
+
+    async def _connect(self, slow: bool) -> asyncpg.Connection:
+        """Returns a connection, however long it takes. While the first lane has none, callers are refused at once."""
+        event = self._slowed if slow else self._offered
+        pause = RECONNECT_S[0]
+        while True:
+            try:
+                connection = await store.connect(self._url)
+                session = await connection.fetchrow(store.QUERIES["session"])
+                await self._reread(connection)
+            except CONNECT_FAULTS as error:
+                if not slow:
+                    self._set_away(f"{type(error).__name__}: {error}")
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, RECONNECT_S[1])
+                continue
+            connection.add_termination_listener(lambda _: event.set())  # the lane looks, and connects again
+            self._wrong = store.wrong_settings(session) if session else []
+            if self._away and not slow:
+                self._away = ""
+                log.info("record.connected", wrong_settings=self._wrong)
+            return connection
+
+    def _set_away(self, why: str) -> None:
+        if self._away != why:
+            log.warning("record.store_away", error=why)
+        self._away = why
+        for append in self._queue.drop_waiting():
+            self._resolve(append, Unavailable("store_away", "the database is away; nothing was stored, try again"))
+
+    async def _reread(self, connection: asyncpg.Connection) -> None:
+        """Names in the next beacons how far the feeds came whose appends' outcome nobody heard."""
+        if not self._unheard:
+            return
+        names = list(self._unheard)
+        row = await connection.fetchrow(store.QUERIES["heads"], names)
+        self._unheard.difference_update(names)
+        if row and row["usernames"]:
+            self._publisher.heads(dict(zip(row["usernames"], row["heads"], strict=True)), row["epoch"])
+
+    async def _store(self, connection: asyncpg.Connection, group: list[Append], wait_ms: int | None) -> None:
+        """Runs one group's transaction and answers its callers, whatever happens."""
+        if connection.is_closed():
+            self._queue.put_back(group, time.monotonic(), slow=False)
+            return
+        for attempt in range(DEADLOCK_TRIES):
+            try:
+                row = await self._transaction(connection, group, wait_ms)
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+                log.warning("record.tried_again", attempt=attempt, error=str(error))
+                continue
+            except asyncpg.LockNotAvailableError:
+                self._lock_missed(group)
+            except UNKNOWN as error:
+                connection.terminate()
+                self._outcome_lost(group, error)
+            except asyncpg.PostgresError as error:
+                await self._failed(connection, group, wait_ms, error)
+            else:
+                self._settle(group, row)
+            return
+        self._refuse(group, Unavailable("busy", "the database could not order this; nothing was stored, try again"))
+
+    async def _transaction(self, connection: asyncpg.Connection, group: list[Append], wait_ms: int | None) -> Any:
+        new_feeds = {append.username for append in group if append.create} - self._feeds
+        if new_feeds:
+            if len(self._feeds) > FEEDS_KNOWN:
+                self._feeds.clear()
+            await connection.execute(store.QUERIES["ensure_feeds"], sorted(new_feeds))
+            self._feeds |= new_feeds
+        now = time.time()
+        for append in group:
+            if not append.tails:
+                append.tails = [event.tail(now) for event in append.events]
+        began = time.perf_counter()
+        row = await connection.fetchrow(store.QUERIES["append"], wait_ms, now, *_arguments(group))
+        self._metrics.committed(time.perf_counter() - began, len(group))
+        return row
+
+    def _settle(self, group: list[Append], row: Any) -> None:
+        """The transaction is committed: publish what it stored, answer everybody."""
+        numbers = list(zip(row["ids"] or (), row["seqs"] or (), row["made"] or (), strict=True))
+        frames: list[tuple[str, int, str, bytes]] = []
+        locked: list[Append] = []
+        again: list[Append] = []
+        answered: list[tuple[Append, Stored | Problem]] = []
+        at = 0
+        for append, outcome, status, run_id in zip(
+            group, row["outcomes"], row["statuses"], row["run_ids"], strict=True
+        ):
+            mine = numbers[at : at + len(append.events)]
+            at += len(append.events)
+            if outcome == "locked":
+                locked.append(append)
+                continue
+            if outcome == "no_feed" and append.create:  # its row was there when we last looked: the database is another
+                self._feeds.discard(append.username)
+                again.append(append)
+                continue
+            answered.append((append, self._answer(append, outcome, status, run_id, mine)))
+            if outcome == "stored" or (outcome == "repeat" and append.unknown):
+                # A repeat of a try whose answer was lost: that try stored it, and nobody has published it.
+                frames += [
+                    (append.username, event_id, run_id, frame(event_id, seq, tail))
+                    for (event_id, seq, made), tail in zip(mine, append.tails, strict=True)
+                    if event_id is not None and (made or append.unknown)
+                ]
+        if frames:
+            frames.sort(key=lambda item: item[:2])
+            self._publisher.publish(frames, row["epoch"])
+        self._queue.done(group)
+        for append, answer in answered:
+            self._resolve(append, answer)
+        self._queue.put_back(again, time.monotonic(), slow=False)
+        if locked:
+            self._lock_missed(locked)
+
+    def _answer(self, append: Append, outcome: str, status: str, run_id: str, numbers: list[Any]) -> Stored | Problem:
+        if outcome in ("stored", "repeat"):
+            self._metrics.appended(outcome, sum(made for _, _, made in numbers))
+            return Stored(run_id, status, [(event_id, seq) for event_id, seq, _ in numbers], outcome == "stored")
+        self._metrics.appended(outcome, 0)
+        return _refusal(outcome, append)
+
+    def _lock_missed(self, group: list[Append]) -> None:
+        self._queue.put_back(group, time.monotonic(), slow=True)
+        self._slowed.set()
+
+    def _outcome_lost(self, group: list[Append], error: BaseException) -> None:
+        """The connection broke before the answer: what can be repeated is run again, the rest is told the truth."""
+        log.warning("record.outcome_unknown", appends=len(group), error=f"{type(error).__name__}: {error}")
+        again = []
+        self._queue.done(group)
+        for append in group:
+            append.unknown = True
+            self._unheard.add(append.username)
+            if append.repeatable and not append.answer.done():
+                again.append(append)
+            else:
+                self._metrics.appended("outcome_unknown", 0)
+                self._resolve(append, _outcome_unknown())
+        self._queue.put_back(again, time.monotonic(), slow=False)
+
+    async def _failed(
+        self, connection: asyncpg.Connection, group: list[Append], wait_ms: int | None, error: asyncpg.PostgresError
+    ) -> None:
+        """PostgreSQL said no, so nothing is stored. For the data of one caller, the others are run without it."""
+        if str(error.sqlstate)[:2] not in DATA_FAULTS:
+            log.warning("record.refused", sqlstate=error.sqlstate, error=str(error))
+            self._refuse(
+                group, Unavailable("store_away", "the database cannot store now; nothing was stored, try again")
+            )
+        elif len(group) > 1:
+            for append in group:
+                await self._store(connection, [append], wait_ms)
+        else:
+            log.error("record.data_refused", sqlstate=error.sqlstate, error=str(error))
+            self._refuse(
+                group, Problem(422, "not_storable", f"the database cannot hold this (SQLSTATE {error.sqlstate})")
+            )
+
+    def _refuse(self, group: list[Append], problem: Problem) -> None:
+        self._queue.done(group)
+        for append in group:
+            self._metrics.appended(problem.code, 0)
+            self._resolve(append, problem)
+
+    @staticmethod
+    def _resolve(append: Append, answer: Stored | Problem) -> None:
+        append.taken = False
+        if not append.answer.done():
+            append.answer.set_result(answer)
+
+
+def _outcome_unknown() -> Unavailable:
+    return Unavailable(
+        "outcome_unknown",
+        "the connection to the database broke before its answer: it may be stored; a keyed request can be repeated",
+    )
+
+
+def _refusal(outcome: str, append: Append) -> Problem:
+    if outcome == "run_finished":
+        return Conflict(409, "run_finished", f"run {append.run_id} has had its terminal event; nothing follows it")
+    if outcome == "run_exists":
+        return Conflict(409, "run_exists", f"run {append.run_id} exists with other content", field="run_id")
+    if outcome == "key_reused":
+        return Conflict(
+            422, "key_reused", "the key was used for other content before: a key names one request for ever"
+        )
+    return Problem(404, "run_unknown", f"there is no run {append.run_id}", field="run_id")
+
+
+def _arguments(group: list[Append]) -> tuple[list[Any], ...]:
+    """Returns append_events' arrays for a group, from feed_names on."""
+    events = [(n, append, event, tail) for n, append in enumerate(group, 1)
+              for event, tail in zip(append.events, append.tails, strict=True)]  # fmt: skip
+    creates = [append.create for append in group]
+    return (
+        sorted({append.username for append in group}),
+        [append.run_id for append in group],
+        [append.username for append in group],
+        [append.key for append in group],
+        [append.scope for append in group],
+        [append.digest for append in group],
+        [create is not None for create in creates],
+        [create and create.workflow for create in creates],
+        [create and create.metadata for create in creates],
+        [create and create.digest for create in creates],
+        [n for n, _, _, _ in events],
+        [append.run_id for _, append, _, _ in events],
+        [append.username for _, append, _, _ in events],
+        [tail.decode() for _, _, _, tail in events],
+        [event.key for _, _, event, _ in events],
+        [event.digest for _, _, event, _ in events],
+        [event.status for _, _, event, _ in events],
+        [event.progress for _, _, event, _ in events],
+        [event.step for _, _, event, _ in events],
+    )

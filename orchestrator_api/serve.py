@@ -1,0 +1,163 @@
+"""The composition root: every part made once, every task named and owned, and an orderly end."""
+
+import asyncio
+import errno
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+import structlog
+from aiohttp import web
+
+from orchestrator_api.admin import Readiness, healthy, metrics_page
+from orchestrator_api.errors import StartError, Unavailable
+from orchestrator_api.history import History
+from orchestrator_api.metrics import Metrics
+from orchestrator_api.publish import Publisher
+from orchestrator_api.receive import Receiver
+from orchestrator_api.record import Recorder
+from orchestrator_api.settings import Settings
+from orchestrator_api.store import Reader
+from orchestrator_api.web import BODY_BYTES, IDLE_S, Handler, Origins, observe
+
+log = structlog.get_logger("orchestrator_api.serve")
+
+BACKLOG = 4096  # connections that may wait to be accepted
+SHUTDOWN_S = 5.0  # seconds for requests that run when TERM comes
+LAG_S = 0.5  # seconds between looks at how late the loop's timers are
+RECENT_S = 300.0  # seconds: feeds with events since then are named in the first beacons
+
+
+def routes(receiver: Receiver, history: History, readiness: Readiness) -> list[web.RouteDef]:
+    """Returns the API's routes: all under /api/v1, and runs at the root as well."""
+    runs: list[tuple[str, str, Handler]] = [
+        ("POST", "/runs", receiver.create_run),
+        ("GET", "/runs", history.runs),
+        ("GET", "/runs/{run_id}", history.run),
+        ("POST", "/runs/{run_id}/events", receiver.append_events),
+        ("GET", "/runs/{run_id}/events", history.run_events),
+    ]
+    feeds: list[tuple[str, str, Handler]] = [
+        ("GET", "/feeds/{username}/events", history.feed_events),
+        ("POST", "/feeds/heads", history.heads),
+    ]
+    found = [(method, prefix + path, handler) for prefix in ("/api/v1", "") for method, path, handler in runs]
+    found += [(method, "/api/v1" + path, handler) for method, path, handler in feeds]
+    found += [("GET", "/healthz", healthy), ("GET", "/readyz", readiness.ready)]
+    return [web.get(path, handler) if method == "GET" else web.post(path, handler) for method, path, handler in found]
+
+
+@asynccontextmanager
+async def listening(app: web.Application, host: str, port: int, variable: str) -> AsyncIterator[web.AppRunner]:
+    """Serves an application while the context lasts. Raises StartError that names the variable of a port in use."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,  # a caller that goes away is withdrawn
+        keepalive_timeout=IDLE_S,
+        lingering_time=1,
+        shutdown_timeout=SHUTDOWN_S,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+    except OSError as error:
+        await runner.cleanup()
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(f"port {port} is in use: set {variable} to another") from None
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}: see BIND and {variable}") from None
+    try:
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service: its ports as they are (0 in a setting means any), and its stages."""
+
+    port: int
+    admin_port: int
+    recorder: Recorder
+    publisher: Publisher
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Service]:
+    """Runs the service while the context lasts, then finishes what was taken. Raises when a stage dies."""
+    metrics = Metrics()
+    publisher = Publisher(settings.redis_url, metrics)
+    recorder = Recorder(settings.database_url, publisher, metrics)
+    reader = Reader(settings.database_url)
+    readiness = Readiness(settings.database_url, recorder, publisher)
+    metrics.watch("orchestrator_appends_waiting", "Appends that wait to be stored.", lambda: recorder.waiting()[0])
+    metrics.watch(
+        "orchestrator_waiting_bytes", "Bytes of events that wait to be stored.", lambda: recorder.waiting()[1]
+    )
+    app = _application(settings, metrics, routes(Receiver(recorder, reader), History(reader), readiness))
+    admin_app = web.Application()
+    admin_app.add_routes([web.get("/healthz", healthy), web.get("/readyz", readiness.ready)])
+    admin_app.add_routes([web.get("/metrics", metrics_page(metrics))])
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(reader.close)
+        stack.push_async_callback(readiness.close)
+        admin = await stack.enter_async_context(
+            listening(admin_app, settings.bind, settings.admin_port, "API_ADMIN_PORT")
+        )
+        async with asyncio.TaskGroup() as tasks:
+            stages = [
+                tasks.create_task(recorder.run(), name="record"),
+                tasks.create_task(publisher.run(), name="publish"),
+                tasks.create_task(_name_recent(reader, publisher), name="publish.recent"),
+                tasks.create_task(_watch_loop(metrics), name="loop_lag"),
+            ]
+            async with listening(app, settings.bind, settings.port, "API_PORT") as api:
+                yield Service(api.addresses[0][1], admin.addresses[0][1], recorder, publisher)
+                readiness.draining = True
+                await recorder.close()
+            await publisher.close()
+            for stage in stages:
+                stage.cancel()
+
+
+async def serve(settings: Settings) -> None:
+    """Runs the service until TERM or INT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings) as service:
+        log.info("serve.listening", bind=settings.bind, port=service.port, admin_port=service.admin_port)
+        await stop.wait()
+        log.info("serve.draining")
+    log.info("serve.stopped")
+
+
+def _application(settings: Settings, metrics: Metrics, found: list[web.RouteDef]) -> web.Application:
+    origins = Origins(settings.allowed_origins)
+    app = web.Application(client_max_size=BODY_BYTES, middlewares=[observe(origins, metrics)])
+    app.on_response_prepare.append(origins.on_prepare)
+    app.add_routes(found)
+    return app
+
+
+async def _name_recent(reader: Reader, publisher: Publisher) -> None:
+    """Names, in the first beacons, the feeds whose last frames an earlier process may not have published."""
+    while True:
+        try:
+            row = await reader.one("recent_heads", time.time() - RECENT_S)
+        except (Unavailable, asyncpg.PostgresError):
+            await asyncio.sleep(1)
+            continue
+        publisher.heads(dict(zip(row["usernames"] or (), row["heads"] or (), strict=True)), row["epoch"])
+        return
+
+
+async def _watch_loop(metrics: Metrics) -> None:
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(LAG_S)
+        metrics.loop_lagged(time.monotonic() - before - LAG_S)

@@ -1,0 +1,109 @@
+"""Everything that can be set, read once from the environment."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from orchestrator_api.errors import StartError
+
+
+def _setting(env: str, default: Any, meaning: str, parse: Callable[[str], Any] = str, shown: str | None = None) -> Any:
+    """A field of Settings. meaning: unit and reason. parse: raises ValueError(rule). shown: the default in words."""
+    metadata = {"env": env, "meaning": meaning, "parse": parse, "shown": shown}
+    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or int(text) > 65535:
+        raise ValueError("must be a port, 0 to 65535 (0: any free one)")
+    return int(text)
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if urlsplit(text).scheme not in schemes:
+            raise ValueError(f"must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return text
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
+    for origin in origins:
+        if not re.fullmatch(r"https?://[^/\s?#]+", origin):
+            raise ValueError(f"must be origins like https://app.example.com, comma-separated; {origin!r} is none")
+    return origins
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The service's settings. Every default has a unit and a reason; `from_env` names what is wrong."""
+
+    database_url: str = _setting(
+        "DATABASE_URL",
+        MISSING,
+        "PostgreSQL 14 or later, the primary: replicas are never used",
+        _url("postgresql", "postgres"),
+        "required",
+    )
+    redis_url: str = _setting(
+        "REDIS_URL",
+        "redis://127.0.0.1:6379/0",
+        "Redis or Valkey; only a hint goes through it, so it may be away",
+        _url("redis", "rediss", "unix"),
+    )
+    bind: str = _setting("BIND", "127.0.0.1", "address of all ports; 0.0.0.0 in a container image")
+    port: int = _setting("API_PORT", 8081, "the API's port; PORT stands in for it", _port)
+    admin_port: int = _setting("API_ADMIN_PORT", 8082, "port of /metrics, /healthz, /readyz: not for the public", _port)
+    allowed_origins: tuple[str, ...] | None = _setting(
+        "ALLOWED_ORIGINS",
+        None,
+        "exact web origins, comma-separated, that may call from a browser",
+        _origins,
+        "any loopback origin, and none",
+    )
+    log_level: str = _setting(
+        "LOG_LEVEL", "info", "debug, info, warning or error", _one_of("debug", "info", "warning", "error")
+    )
+    log_format: str | None = _setting(
+        "LOG_FORMAT", None, "json or console", _one_of("json", "console"), "console on a terminal, else json"
+    )
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Reads the settings. Raises StartError with one line that names the variable, the rule and the value."""
+        env = {"API_PORT": env["PORT"], **env} if env.get("PORT") else dict(env)
+        values: dict[str, Any] = {}
+        for each in fields(cls):
+            name = each.metadata["env"]
+            text = env.get(name, "").strip()
+            if not text:
+                if each.default is MISSING:
+                    raise StartError(f"{name} is not set: {each.metadata['meaning']}")
+                continue
+            try:
+                values[each.name] = each.metadata["parse"](text)
+            except ValueError as error:
+                shown = re.sub(r"//[^@/]*@", "//***@", text)
+                raise StartError(f"{name} {error}, not {shown!r}") from None
+        return cls(**values)
+
+    @classmethod
+    def documented(cls) -> list[tuple[str, str, str]]:
+        """Returns (variable, default, meaning) of every setting, for the README's table."""
+        return [
+            (each.metadata["env"], each.metadata["shown"] or str(each.default), each.metadata["meaning"])
+            for each in fields(cls)
+        ]

@@ -1,0 +1,67 @@
+-- Named queries: `-- name: NAME` and what it is for; loaded once by store.py.
+
+-- name: ensure_feeds
+-- A feed's row is made before the transaction that needs it, so that the append never inserts under its locks.
+INSERT INTO feeds (username) SELECT unnest($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING
+
+-- name: append
+SELECT outcomes, statuses, run_ids, ids, seqs, made, epoch FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+    $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+
+-- name: owner
+-- Whose run it is: it never changes.
+SELECT username FROM runs WHERE run_id = $1
+
+-- name: run
+-- A run with its feed's bounds, of one snapshot.
+SELECT run_id, username, workflow, metadata, status, last_seq, progress, current_step, created_at, started_at, finished_at,
+    runs.updated_at, last_id AS head, first_id AS first, epoch() AS epoch
+FROM runs JOIN feeds USING (username) WHERE run_id = $1
+
+-- name: run_page
+-- The next events of a run after an id, up to a seq: at most $4 of them, and no more than fit in $5 bytes (but one at least).
+SELECT id, seq, tail FROM (
+    SELECT id, seq, tail, sum(octet_length(tail)) OVER (ORDER BY id) - octet_length(tail) AS before FROM (
+        SELECT id, seq, tail FROM events WHERE run_id = $1 AND id > $2 AND seq <= $3 ORDER BY id LIMIT $4) page) sized
+WHERE before < $5 ORDER BY id
+
+-- name: feed_page
+-- The next events of a feed after an id, with its bounds, of one snapshot. One row without an event when there is none.
+SELECT head, first, epoch, id, seq, tail FROM (
+    SELECT coalesce(max(last_id), 0) AS head, coalesce(max(first_id), 1) AS first, epoch() AS epoch
+    FROM feeds WHERE username = $1) feed
+LEFT JOIN LATERAL (
+    SELECT id, seq, tail FROM (
+        SELECT id, seq, tail, sum(octet_length(tail)) OVER (ORDER BY id) - octet_length(tail) AS before FROM (
+            SELECT id, seq, tail FROM events
+            WHERE username = $1 AND id > $2 AND ($3::text[] IS NULL OR run_id = ANY ($3))
+            ORDER BY id LIMIT $4) page) sized
+    WHERE before < $5 ORDER BY id) e ON true
+ORDER BY id
+
+-- name: heads
+SELECT epoch() AS epoch, array_agg(username) AS usernames, array_agg(last_id) AS heads FROM feeds WHERE username = ANY ($1)
+
+-- name: recent_heads
+-- The feeds with events since a time: for the first beacon of a process.
+SELECT epoch() AS epoch, array_agg(username) AS usernames, array_agg(last_id) AS heads FROM feeds WHERE updated_at >= $1
+
+-- name: runs_of
+-- A user's runs, newest first, after a position.
+SELECT run_id, username, workflow, metadata, status, last_seq, progress, current_step, created_at, started_at, finished_at,
+    updated_at
+FROM runs WHERE username = $1 AND ($2::text IS NULL OR status = $2)
+    AND ($3::float8 IS NULL OR (created_at, run_id) < ($3, $4))
+ORDER BY created_at DESC, run_id DESC LIMIT $5
+
+-- name: epoch
+SELECT epoch()
+
+-- name: new_epoch
+UPDATE epochs SET life = gen_random_uuid() RETURNING epoch()
+
+-- name: session
+-- What a connection must find: settings under which "committed" means stored.
+SELECT current_setting('transaction_isolation') AS transaction_isolation,
+    current_setting('synchronous_commit') AS synchronous_commit, current_setting('fsync') AS fsync,
+    current_setting('full_page_writes') AS full_page_writes, pg_is_in_recovery() AS in_recovery
