@@ -46,7 +46,7 @@ def main() -> int:
     except StartError as error:
         print(f"orchestrator_api: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
         return 2
-    logs.configure(settings.log_level, settings.log_format)
+    logs.set_up(settings.log_level, settings.log_format)
     try:
         uvloop.run(COMMANDS[command](settings))
     except StartError as error:

@@ -51,9 +51,8 @@ class Readiness:
     async def ready(self, _: web.Request) -> web.Response:
         """GET /readyz: 200, or 503 with the reasons. Redis away is named, and is no reason."""
         problems = await self.problems()
-        body: dict[str, Any] = {"ready": not problems, "problems": problems}
-        if self._publisher.error:
-            body["degraded"] = [f"redis: {self._publisher.error}"]
+        degraded = [f"redis: {self._publisher.error}"] if self._publisher.error else []
+        body = {"status": "not ready" if problems else "ready", "problems": problems, "degraded": degraded}
         return json_response(body, status=503 if problems else 200)
 
     async def close(self) -> None:

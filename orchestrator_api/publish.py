@@ -18,7 +18,7 @@ import structlog
 
 from orchestrator_api.metrics import Metrics
 
-log = structlog.get_logger("orchestrator_api.publish")
+log = structlog.get_logger("orchestrator_api")
 
 TAKE_S = 1.0  # seconds for Redis to take a frame; later it is news to nobody
 BOUND = 16 * 2**20  # bytes on their way
@@ -62,7 +62,7 @@ class _Link(asyncio.Protocol):
             while (reply := self._reader.gets()) is not False:
                 self._received(reply)
         except hiredis.ProtocolError as error:
-            log.warning("publish.protocol_error", error=str(error))
+            log.warning("orchestrator.publish.protocol_error", error=str(error))
             self.transport.abort()
 
     def _received(self, reply: Any) -> None:
@@ -140,7 +140,7 @@ class Publisher:
                     await self._answered.wait()
                     self._answered.clear()
         except TimeoutError:
-            log.warning("publish.unanswered", commands=len(self._sent))
+            log.warning("orchestrator.publish.unanswered", commands=len(self._sent))
         if self._link:
             self._link.transport.close()
 
@@ -193,20 +193,20 @@ class Publisher:
             except (OSError, TimeoutError, redis.RedisError) as error:
                 why = f"{type(error).__name__}: {error}"
                 if why != self.error:
-                    log.warning("publish.redis_away", error=why)
+                    log.warning("orchestrator.publish.redis_away", error=why)
                 self.error = why
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
                 pause = min(2 * pause, RECONNECT_S[1])
                 continue
             pause = RECONNECT_S[0]
-            log.info("publish.connected")
+            log.info("orchestrator.publish.connected")
             self._metrics.redis_connected()
             self.error = ""
             self._link = link
             self._flush(time.monotonic())
             await link.closed
             self.error = "connection lost"
-            log.warning("publish.redis_away", error=self.error)
+            log.warning("orchestrator.publish.redis_away", error=self.error)
 
     async def _connect(self) -> _Link:
         pool = redis.asyncio.ConnectionPool.from_url(self._url)  # reads the URL and holds TLS; it never connects
@@ -252,7 +252,7 @@ class Publisher:
             self._bytes -= len(command)
             self._give_up("away", username, event_id, now)
         if self._link and self._sent and now - self._sent[0][0] > TAKE_S:
-            log.warning("publish.redis_stuck", unanswered=len(self._sent))
+            log.warning("orchestrator.publish.redis_stuck", unanswered=len(self._sent))
             self._link.transport.abort()
 
     def _beacon(self, *, bye: bool = False) -> None:

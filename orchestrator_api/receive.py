@@ -51,7 +51,7 @@ class Receiver:
         body = await read_body(request)
         said = events.parse(body)
         username = await self._owner(run_id)
-        now = time.time()
+        now = round(time.time(), 6)
         if isinstance(said, dict) and "events" in said and "type" not in said:
             for field in said.keys() - {"events"}:
                 raise BadRequest(field, "does not belong beside events")
@@ -108,7 +108,7 @@ def _create(said: dict[str, Any], key: str | None) -> Append:
     else:
         run_id = events.name(events.RUN_ID, said["run_id"], "run_id")
         scope = "run:" + run_id
-    taken = _batch(said, run_id, username, time.time()) if "events" in said else []
+    taken = _batch(said, run_id, username, round(time.time(), 6)) if "events" in said else []
     digest = events.content_digest(said)
     append = Append(run_id, username, taken, asyncio.get_running_loop().create_future())
     append.create = Create(workflow, metadata, digest)

@@ -18,7 +18,7 @@ from orchestrator_api.events import frame
 from orchestrator_api.groups import Append, Queue
 from orchestrator_api.metrics import Metrics
 
-log = structlog.get_logger("orchestrator_api.record")
+log = structlog.get_logger("orchestrator_api")
 
 WAIT_S = 5.0  # seconds that a caller waits to be stored
 GRACE_S = 1.5  # seconds more when a transaction has it: a definite answer is worth the wait
@@ -118,7 +118,7 @@ class Recorder:
                     self._idle.clear()
                     await self._idle.wait()
         except TimeoutError:
-            log.warning("record.close_timed_out", appends=self._queue.appends)
+            log.warning("orchestrator.record.close_timed_out", appends=self._queue.appends)
 
     def _admit(self, append: Append) -> None:
         if self._closing:
@@ -191,12 +191,12 @@ class Recorder:
             self._wrong = store.wrong_settings(session) if session else []
             if self._away and not slow:
                 self._away = ""
-                log.info("record.connected", wrong_settings=self._wrong)
+                log.info("orchestrator.record.connected", wrong_settings=self._wrong)
             return connection
 
     def _set_away(self, why: str) -> None:
         if self._away != why:
-            log.warning("record.store_away", error=why)
+            log.warning("orchestrator.record.store_away", error=why)
         self._away = why
         for append in self._queue.drop_waiting():
             self._resolve(append, Unavailable("store_away", "the database is away; nothing was stored, try again"))
@@ -220,7 +220,7 @@ class Recorder:
             try:
                 row = await self._transaction(connection, group, wait_ms)
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
-                log.warning("record.tried_again", attempt=attempt, error=str(error))
+                log.warning("orchestrator.record.tried_again", attempt=attempt, error=str(error))
                 continue
             except asyncpg.LockNotAvailableError:
                 self._lock_missed(group)
@@ -241,7 +241,7 @@ class Recorder:
                 self._feeds.clear()
             await connection.execute(store.QUERIES["ensure_feeds"], sorted(new_feeds))
             self._feeds |= new_feeds
-        now = time.time()
+        now = round(time.time(), 6)
         for append in group:
             if not append.tails:
                 append.tails = [event.tail(now) for event in append.events]
@@ -301,7 +301,7 @@ class Recorder:
 
     def _outcome_lost(self, group: list[Append], error: BaseException) -> None:
         """The connection broke before the answer: what can be repeated is run again, the rest is told the truth."""
-        log.warning("record.outcome_unknown", appends=len(group), error=f"{type(error).__name__}: {error}")
+        log.warning("orchestrator.record.outcome_unknown", appends=len(group), error=f"{type(error).__name__}: {error}")
         again = []
         self._queue.done(group)
         for append in group:
@@ -319,7 +319,7 @@ class Recorder:
     ) -> None:
         """PostgreSQL said no, so nothing is stored. For the data of one caller, the others are run without it."""
         if str(error.sqlstate)[:2] not in DATA_FAULTS:
-            log.warning("record.refused", sqlstate=error.sqlstate, error=str(error))
+            log.warning("orchestrator.record.refused", sqlstate=error.sqlstate, error=str(error))
             self._refuse(
                 group, Unavailable("store_away", "the database cannot store now; nothing was stored, try again")
             )
@@ -327,7 +327,7 @@ class Recorder:
             for append in group:
                 await self._store(connection, [append], wait_ms)
         else:
-            log.error("record.data_refused", sqlstate=error.sqlstate, error=str(error))
+            log.error("orchestrator.record.data_refused", sqlstate=error.sqlstate, error=str(error))
             self._refuse(
                 group, Problem(422, "not_storable", f"the database cannot hold this (SQLSTATE {error.sqlstate})")
             )

@@ -23,7 +23,7 @@ from orchestrator_api.settings import Settings
 from orchestrator_api.store import Reader
 from orchestrator_api.web import BODY_BYTES, IDLE_S, Handler, Origins, observe
 
-log = structlog.get_logger("orchestrator_api.serve")
+log = structlog.get_logger("orchestrator_api")
 
 BACKLOG = 4096  # connections that may wait to be accepted
 SHUTDOWN_S = 5.0  # seconds for requests that run when TERM comes
@@ -130,10 +130,10 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with running(settings) as service:
-        log.info("serve.listening", bind=settings.bind, port=service.port, admin_port=service.admin_port)
+        log.info("orchestrator.listening", bind=settings.bind, port=service.port, admin_port=service.admin_port)
         await stop.wait()
-        log.info("serve.draining")
-    log.info("serve.stopped")
+        log.info("orchestrator.draining")
+    log.info("orchestrator.stopped")
 
 
 def _application(settings: Settings, metrics: Metrics, found: list[web.RouteDef]) -> web.Application:

@@ -14,7 +14,7 @@ from orchestrator_api.errors import BadRequest, Problem, Unavailable
 from orchestrator_api.events import RULES
 from orchestrator_api.metrics import Metrics
 
-log = structlog.get_logger("orchestrator_api.access")
+log = structlog.get_logger("orchestrator_api")
 
 BODY_BYTES = 4 * 2**20  # a batch
 BODY_S = 10.0  # seconds for a body to arrive; a peer that stops half-way holds nothing longer
@@ -118,6 +118,7 @@ class Origins:
     async def on_prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         """Adds the CORS headers to an answer before it is sent."""
         response.headers["Vary"] = "Origin"
+        response.headers["Server"] = "runfeed"  # not which versions to attack
         origin = request.headers.get("Origin")
         if origin is not None and self.allows(origin):
             response.headers["Access-Control-Allow-Origin"] = origin
@@ -153,7 +154,9 @@ def observe(origins: Origins, metrics: Metrics) -> Any:
         route = route_of(request)
         method = request.method if request.method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
         metrics.requested(method, route, response.status, seconds)
-        log.info("access", method=method, route=route, status=response.status, ms=round(1000 * seconds, 1))
+        log.info(
+            "orchestrator.request", method=method, route=route, status=response.status, ms=round(1000 * seconds, 1)
+        )
         return response
 
     return middleware
@@ -176,7 +179,7 @@ async def _answer(request: web.Request, handler: Handler, origins: Origins) -> w
     except (asyncio.CancelledError, ConnectionError):
         raise
     except Exception:  # whatever it is, the caller gets no stack trace and the operator does
-        log.exception("unhandled", route=route_of(request))
+        log.exception("orchestrator.unhandled", route=route_of(request))
         return problem_response(
             Problem(500, "internal", "something broke on our side"), plain=_wants_plain(request, 500)
         )
