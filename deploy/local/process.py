@@ -19,6 +19,7 @@ def spawn(
     command: Sequence[str | Path],
     *,
     output: IO[bytes] | int,
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
     environ: Mapping[str, str],
     cwd: Path,
     death_signal: signal.Signals = signal.SIGTERM,
@@ -34,7 +35,7 @@ def spawn(
     with signals_held_back():
         return subprocess.Popen(
             [*shim, *map(str, command)],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(environ),

@@ -39,12 +39,13 @@ class Stores:
 def main() -> int:
     """Run until a signal (0) or until something dies (1, which thing in one line)."""
     environment = Environment.from_env(os.environ)
-    environment.check_ports()
     try:
         with contextlib.ExitStack() as stack:
             # Outermost for its signal handlers: until the last server is stopped, no signal may end us.
             supervisor = stack.enter_context(Supervisor(CHECKOUT))
-            stores = stack.enter_context(open_stores(environment, supervisor))
+            data = stack.enter_context(data_directory(environment))
+            environment.check_ports()
+            stores = stack.enter_context(open_stores(environment, data, supervisor))
             stack.callback(supervisor.stop)
             start_services(environment, stores, supervisor)
             print(banner(environment, stores), flush=True)
@@ -54,16 +55,24 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def open_stores(environment: Environment, supervisor: Supervisor) -> Iterator[Stores]:
+def data_directory(environment: Environment) -> Iterator[DataDirectory]:
+    """The data directory, ours alone unless both stores were given: then nobody needs it."""
+    data = DataDirectory(environment.data)
+    if environment.database_url is None or environment.redis_url is None:
+        data.create()
+        data.lock()
+    try:
+        yield data
+    finally:
+        data.unlock()
+
+
+@contextlib.contextmanager
+def open_stores(environment: Environment, data: DataDirectory, supervisor: Supervisor) -> Iterator[Stores]:
     """The stores that were given, and servers of our own for those that were not."""
     database_url, redis_url = environment.database_url, environment.redis_url
     database, redis = "given by DATABASE_URL", "given by REDIS_URL"
     with contextlib.ExitStack() as stack:
-        data = DataDirectory(environment.data)
-        if database_url is None or redis_url is None:
-            data.create()
-            data.lock()
-            stack.callback(data.unlock)
         if database_url is None:
             postgres = stack.enter_context(Postgres(data, find_postgres(os.environ)))
             supervisor.watch("postgres", postgres.running)

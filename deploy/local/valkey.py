@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import Self
 
 from deploy.local.binaries import RedisBinary
@@ -84,18 +85,19 @@ class Valkey:
             "bind 127.0.0.1",
             f"port {port}",
             f"requirepass {self._password}",  # in a file of ours, never on a command line
-            f'dir "{self._data.redis_directory}"',
-            f'pidfile "{self._pid_file}"',
+            f"pidfile {self._pid_file.name}",
             "daemonize no",
             'save ""',
             "appendonly no",
             "set-proc-title no",  # the command line is how a left-over server is known as ours
         ]
         write_secret(self._config, "\n".join(lines) + "\n")
-        with open_log(self._data.redis_log) as log:
-            self.process = spawn(
-                [self._binary.path, self._config], output=log, environ=os.environ, cwd=self._data.redis_directory
-            )
+        # "-": the file comes as stdin. The server takes [ ] and * in a file's path for a pattern, and when that matches
+        # nothing it starts bare: on port 6379, without a password.
+        command: list[str | Path] = [self._binary.path, "-", "--dir", self._data.redis_directory]
+        with open_log(self._data.redis_log) as log, self._config.open("rb") as config:
+            cwd = self._data.redis_directory
+            self.process = spawn(command, stdin=config, output=log, environ=os.environ, cwd=cwd)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -115,7 +117,7 @@ class Valkey:
             return
         deadline = time.monotonic() + STALE_SECONDS
         number = signal.SIGTERM
-        while str(self._config) in command_line(pid):
+        while str(self._data.redis_directory) in command_line(pid):
             os.kill(pid, number)
             if time.monotonic() > deadline:
                 number = signal.SIGKILL
