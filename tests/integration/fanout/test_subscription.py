@@ -67,7 +67,7 @@ async def test_redis_not_there_yet(redis_server: OwnRedis, hub_on: StartAnyHub) 
 
 
 async def test_redis_restart(redis_server: OwnRedis, hub_on: StartAnyHub) -> None:
-    """A killed and restarted Redis is found again within a second or two; sockets stay, and the reconnect is counted."""
+    """A killed and restarted Redis is found again within a second or two; sockets stay; the reconnect is counted."""
     hub = hub_on(redis_server.url)
     await eventually(hub.ready)
     async with websockets.connect(hub.url("alice")) as own:
@@ -102,7 +102,7 @@ async def test_dropped_subscriber(redis_server: OwnRedis, hub_on: StartAnyHub) -
     hub = hub_on(redis_server.url)
     await eventually(hub.ready)
     async with client(redis_server.url) as connection:
-        await connection.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await connection.client_kill_filter(_type="pubsub")
         await eventually(lambda: hub.metric("fanout_redis_reconnects_total") == 1, within=3)
         names = [entry["name"] for entry in await connection.client_list(_type="pubsub")]
 
@@ -133,8 +133,8 @@ async def test_wrong_password(redis_server: OwnRedis, hub_on: StartAnyHub) -> No
 async def test_acl_user(redis_server: OwnRedis, hub_on: StartAnyHub) -> None:
     """An ACL user that may subscribe to run:* and PING, and nothing else, is enough."""
     async with client(redis_server.url) as connection:
-        await connection.execute_command(
-            "ACL", "SETUSER", "hub", "on", ">secret", "resetchannels", "&run:*", "+psubscribe", "+ping"
+        await connection.acl_setuser(
+            "hub", enabled=True, passwords=["+secret"], channels=["run:*"], commands=["+psubscribe", "+ping"]
         )
     hub = hub_on(f"redis://hub:secret@127.0.0.1:{redis_server.port}/0")
     await eventually(hub.ready)
@@ -190,22 +190,28 @@ async def test_unix_socket(redis_server: OwnRedis, hub_on: StartAnyHub, tmp_path
     """A Redis on a unix socket serves as well."""
     path = tmp_path / "redis.sock"
 
+    ended = []
+
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(65536):
             writer.write(piece)
         writer.close()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs = await asyncio.open_connection("127.0.0.1", redis_server.port)
-        await asyncio.gather(pump(reader, theirs[1]), pump(theirs[0], writer))
+        redis_reader, redis_writer = await asyncio.open_connection("127.0.0.1", redis_server.port)
+        await asyncio.gather(pump(reader, redis_writer), pump(redis_reader, writer))
+        await asyncio.gather(writer.wait_closed(), redis_writer.wait_closed())
+        ended.append(True)
 
     server = await asyncio.start_unix_server(relay, path)
     password = redis_server.url.split(":")[2].split("@")[0]
     hub = hub_on(f"unix://:{password}@{path}")
-    await eventually(lambda: asyncio.to_thread(hub.ready))
+    await eventually(lambda: hub.events("fanout.redis_live"))
     async with websockets.connect(hub.url("alice")) as own:
         await send(redis_server.url, "alice", x=1)
 
         assert json.loads(await asyncio.wait_for(own.recv(), 5))["x"] == 1
-    hub.stop()
+    await asyncio.to_thread(hub.stop)
+    await eventually(lambda: ended)
     server.close()
+    await server.wait_closed()
