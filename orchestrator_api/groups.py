@@ -17,7 +17,7 @@ QUEUE_APPENDS = 10_000  # appends that wait; beyond, a caller does better to com
 QUEUE_BYTES = 64 * 2**20  # bytes of events that wait
 GROUP_EVENTS = 2_000  # events in a transaction: some 20 ms of work, so that nobody waits long behind it
 GROUP_BYTES = 8 * 2**20  # bytes of events in a transaction
-RETRY_S = 0.01  # seconds until the first lane tries a slow feed again
+RETRY_S = 0.01  # seconds until a lane tries again what it found locked
 
 
 @dataclass(slots=True)
@@ -44,6 +44,7 @@ class Append:
     size: int = 0  # bytes of its tails
     tails: list[bytes] = field(default_factory=list)  # made when it is first taken: a second try stores the same bytes
     taken: bool = False  # a transaction has it now
+    expired: bool = False  # its caller's time is over: it is not tried again
     unknown: bool = False  # a transaction had it whose outcome nobody heard
 
     def __post_init__(self) -> None:
@@ -62,7 +63,8 @@ class _Line:
     waiting: deque[Append] = field(default_factory=deque)
     slow: bool = False  # its lock was taken elsewhere when it was last tried
     busy: bool = False  # a lane has appends of it now
-    next_try: float = 0.0  # monotonic seconds: when the first lane may try a slow feed again
+    next_fast: float = 0.0  # monotonic seconds: when the first lane may try a slow feed again
+    next_slow: float = 0.0  # and when the second may
 
 
 class _Group:
@@ -141,26 +143,28 @@ class Queue:
         group = _Group()
         for username in list(self._lines):
             line = self._lines[username]
-            if line.busy or (line.slow and now < line.next_try):
+            if line.busy or (line.slow and now < line.next_fast):
                 continue
             self._fill(group, username, line)
             if group.full:
                 break
         return group.appends
 
-    def take_slow(self) -> list[Append]:
+    def take_slow(self, now: float) -> list[Append]:
         """Returns the second lane's next group: of the slow feed that was served longest ago."""
         group = _Group()
         for username, line in self._lines.items():
-            if line.slow and not line.busy and line.waiting:
+            if line.slow and not line.busy and line.waiting and now >= line.next_slow:
                 self._fill(group, username, line)
                 break
         return group.appends
 
-    def next_due(self) -> float | None:
-        """When the first lane has something to do next, monotonic seconds; None: not before something is offered."""
-        due = [line.next_try if line.slow else 0.0 for line in self._lines.values() if line.waiting and not line.busy]
-        return min(due, default=None)
+    def next_due(self, *, slow: bool) -> float | None:
+        """When a lane has something to do next, monotonic seconds; None: not before it is told."""
+        lines = [line for line in self._lines.values() if line.waiting and not line.busy]
+        if slow:
+            return min((line.next_slow for line in lines if line.slow), default=None)
+        return min((line.next_fast if line.slow else 0.0 for line in lines), default=None)
 
     def done(self, appends: list[Append]) -> None:
         """These are answered: their feeds are free again."""
@@ -169,15 +173,19 @@ class Queue:
                 line.busy = line.slow = False
                 self._forget(username)
 
-    def put_back(self, appends: list[Append], now: float, *, slow: bool) -> None:
-        """These were not stored: they wait again, first in line. slow: because their feed was locked elsewhere."""
+    def put_back(self, appends: list[Append], now: float, *, slow: bool, waited: bool = False) -> None:
+        """These were not stored: they wait again, first in line.
+
+        slow: because they were locked elsewhere. waited: although the second lane has waited for their feed.
+        """
         for append in reversed(appends):
             append.taken = False
             line = self._line(append)
             line.waiting.appendleft(append)
             line.busy = False
             line.slow = slow
-            line.next_try = now + RETRY_S
+            line.next_fast = now + RETRY_S
+            line.next_slow = now + RETRY_S if waited else now
             self._count(append, 1)
 
     def drop_waiting(self) -> list[Append]:

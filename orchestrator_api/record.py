@@ -93,6 +93,7 @@ class Recorder:
         self._admit(append)
         done, _ = await self._wait(append, WAIT_S)
         if not done and not self._withdraw(append):
+            append.expired = True
             done, _ = await self._wait(append, GRACE_S)
         if done:
             outcome = append.answer.result()
@@ -101,7 +102,7 @@ class Recorder:
             return outcome  # type: ignore[no-any-return]
         if append.unknown or append.taken:
             raise _outcome_unknown()
-        raise Unavailable("busy", "the run's feed is locked elsewhere for too long; nothing was stored, try again")
+        raise _busy()
 
     async def run(self) -> None:
         """Runs both lanes until cancelled; a lane that dies takes the process with it."""
@@ -143,11 +144,12 @@ class Recorder:
 
     async def _lane(self, *, slow: bool) -> None:
         connection: asyncpg.Connection | None = None
+        take = self._queue.take_slow if slow else self._queue.take_fast
         try:
             while True:
                 if connection is None or connection.is_closed():
                     connection = await self._connect(slow)
-                group = self._queue.take_slow() if slow else self._queue.take_fast(time.monotonic())
+                group = take(time.monotonic())
                 if not group:
                     await self._sleep(slow)
                     continue
@@ -157,13 +159,14 @@ class Recorder:
                 finally:
                     self._in_flight -= 1
                     self._idle.set()
+                    (self._offered if slow else self._slowed).set()  # this lane's feeds are free for the other
         finally:
             if connection is not None:
                 connection.terminate()
 
     async def _sleep(self, slow: bool) -> None:
-        """Waits for work; the first lane also for the time of a slow feed's next try."""
-        due = None if slow else self._queue.next_due()
+        """Waits for work, or for the time of a slow feed's next try."""
+        due = self._queue.next_due(slow=slow)
         event = self._slowed if slow else self._offered
         event.clear()
         try:
@@ -223,14 +226,14 @@ class Recorder:
                 log.warning("orchestrator.record.tried_again", attempt=attempt, error=str(error))
                 continue
             except asyncpg.LockNotAvailableError:
-                self._lock_missed(group)
+                self._lock_missed(group, wait_ms)
             except UNKNOWN as error:
                 connection.terminate()
                 self._outcome_lost(group, error)
             except asyncpg.PostgresError as error:
                 await self._failed(connection, group, wait_ms, error)
             else:
-                self._settle(group, row)
+                self._settle(group, row, wait_ms)
             return
         self._refuse(group, Unavailable("busy", "the database could not order this; nothing was stored, try again"))
 
@@ -250,7 +253,7 @@ class Recorder:
         self._metrics.committed(time.perf_counter() - began, len(group))
         return row
 
-    def _settle(self, group: list[Append], row: Any) -> None:
+    def _settle(self, group: list[Append], row: Any, wait_ms: int | None) -> None:
         """The transaction is committed: publish what it stored, answer everybody."""
         numbers = list(zip(row["ids"] or (), row["seqs"] or (), row["made"] or (), strict=True))
         frames: list[tuple[str, int, str, bytes]] = []
@@ -286,7 +289,7 @@ class Recorder:
             self._resolve(append, answer)
         self._queue.put_back(again, time.monotonic(), slow=False)
         if locked:
-            self._lock_missed(locked)
+            self._lock_missed(locked, wait_ms)
 
     def _answer(self, append: Append, outcome: str, status: str, run_id: str, numbers: list[Any]) -> Stored | Problem:
         if outcome in ("stored", "repeat"):
@@ -295,8 +298,11 @@ class Recorder:
         self._metrics.appended(outcome, 0)
         return _refusal(outcome, append)
 
-    def _lock_missed(self, group: list[Append]) -> None:
-        self._queue.put_back(group, time.monotonic(), slow=True)
+    def _lock_missed(self, group: list[Append], wait_ms: int | None) -> None:
+        over = [append for append in group if append.expired and not append.unknown]
+        self._refuse(over, _busy())
+        left = [append for append in group if append not in over]
+        self._queue.put_back(left, time.monotonic(), slow=True, waited=wait_ms is not None)
         self._slowed.set()
 
     def _outcome_lost(self, group: list[Append], error: BaseException) -> None:
@@ -343,6 +349,10 @@ class Recorder:
         append.taken = False
         if not append.answer.done():
             append.answer.set_result(answer)
+
+
+def _busy() -> Unavailable:
+    return Unavailable("busy", "the run's feed is locked elsewhere for too long; nothing was stored, try again")
 
 
 def _outcome_unknown() -> Unavailable:

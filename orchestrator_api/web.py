@@ -186,8 +186,9 @@ async def _answer(request: web.Request, handler: Handler, origins: Origins) -> w
 
 
 def _wants_plain(request: web.Request, status: int) -> bool:
-    asks_for_json = "json" in request.headers.get("Accept", "")
-    return (status >= 500 or status == 429) and not asks_for_json and bool(POLL.fullmatch(request.path))
+    if (status < 500 and status != 429) or "json" in request.headers.get("Accept", ""):
+        return False
+    return request.method in ("GET", "HEAD") and POLL.fullmatch(request.path) is not None
 
 
 def _as_problem(error: web.HTTPException) -> Problem:

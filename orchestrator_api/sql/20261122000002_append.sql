@@ -6,7 +6,8 @@
 -- statement would use a snapshot older than the lock (measured: permanent holes). Locks are taken feeds first, then runs,
 -- each by SELECT .. ORDER BY, because a bare multi-row UPDATE does not lock in order (measured: deadlocks).
 --
--- wait_ms null: what is locked elsewhere is left alone and its appends come back 'locked'. Otherwise wait that long.
+-- wait_ms null: feeds locked elsewhere are left alone and their appends come back 'locked'. Otherwise wait that long.
+-- Runs are never waited for: whoever writes to a run locks its feed first, so only a stranger can hold one without it.
 -- a_*: one entry an append. No two appends of a call may share a run when one of them creates it, ends it, or has a key:
 --      then each decision depends only on what is committed (orchestrator_api/groups.py sees to it).
 -- e_*: one entry an event, in order; e_append is the index of its append, from 1.
@@ -69,19 +70,11 @@ BEGIN
             RETURNING run_id)
         SELECT coalesce(array_agg(run_id), '{}') INTO new_runs FROM made;
     END IF;
-    IF wait_ms IS NULL THEN
-        SELECT array_agg(run_id), array_agg(username), array_agg(status), array_agg(last_seq), array_agg(create_digest)
-        INTO r_run, r_user, r_status, r_seq, r_digest FROM (
-            SELECT run_id, username, status, last_seq, create_digest FROM runs
-            WHERE run_id = ANY (a_run) AND username = ANY (f_user)
-            ORDER BY run_id FOR NO KEY UPDATE SKIP LOCKED) mine;
-    ELSE
-        SELECT array_agg(run_id), array_agg(username), array_agg(status), array_agg(last_seq), array_agg(create_digest)
-        INTO r_run, r_user, r_status, r_seq, r_digest FROM (
-            SELECT run_id, username, status, last_seq, create_digest FROM runs
-            WHERE run_id = ANY (a_run) AND username = ANY (f_user)
-            ORDER BY run_id FOR NO KEY UPDATE) mine;
-    END IF;
+    SELECT array_agg(run_id), array_agg(username), array_agg(status), array_agg(last_seq), array_agg(create_digest)
+    INTO r_run, r_user, r_status, r_seq, r_digest FROM (
+        SELECT run_id, username, status, last_seq, create_digest FROM runs
+        WHERE run_id = ANY (a_run) AND username = ANY (f_user)
+        ORDER BY run_id FOR NO KEY UPDATE SKIP LOCKED) mine;
 
     -- 4. the event keys
     IF EXISTS (SELECT FROM unnest(e_key) k WHERE k IS NOT NULL) THEN
