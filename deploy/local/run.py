@@ -163,7 +163,7 @@ Try it, each line in another terminal:
   append     curl -sS {headers} -d '{{"type":"node_completed","node_id":"first"}}' {api}/api/v1/runs/hello/events
   poll       curl -sS {api}/runs/hello/events
   metrics    curl -sS {environment.url("FANOUT_ADMIN_PORT", "/metrics")}
-  database   {psql}
+  psql       {psql}
 
 Ctrl-C stops everything.
 """

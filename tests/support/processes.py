@@ -4,12 +4,13 @@ import http.client
 import os
 import secrets
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from deploy.local.place import CHECKOUT
+from deploy.local.place import CHECKOUT, Account
 from deploy.local.postgres import free_port
 from deploy.local.process import spawn
 from deploy.local.supervise import procfile
@@ -48,11 +49,25 @@ def clean_environ(**names: str) -> dict[str, str]:
 class Program:
     """A running process whose output goes to a file; killed with all that it started at the end of its `with`."""
 
-    def __init__(self, command: Sequence[str | Path], environ: Mapping[str, str], log: Path, cwd: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        environ: Mapping[str, str],
+        log: Path,
+        cwd: Path,
+        account: Account | None = None,
+    ) -> None:
         self.mark = secrets.token_hex(8)
         self._log = log
         with log.open("wb") as output:
-            self.process = spawn(command, output=output, environ={**environ, MARK: self.mark}, cwd=cwd)
+            self.process = spawn(
+                command,
+                stdin=subprocess.PIPE,  # open and silent, as a terminal is; some clients end with their input
+                output=output,
+                environ={**environ, MARK: self.mark},
+                cwd=cwd,
+                account=account,
+            )
         self._family: set[int] = set()
 
     def output(self) -> str:
@@ -97,14 +112,20 @@ class Program:
         """Kill what is left."""
         signal_all(sorted(self.members()), signal.SIGKILL)
         self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
 
 
 @contextmanager
 def program(
-    command: Sequence[str | Path], environ: Mapping[str, str], log: Path, cwd: Path = CHECKOUT
+    command: Sequence[str | Path],
+    environ: Mapping[str, str],
+    log: Path,
+    cwd: Path = CHECKOUT,
+    account: Account | None = None,
 ) -> Iterator[Program]:
     """Run a program; kill what is left of it at the end."""
-    running = Program(command, environ, log, cwd)
+    running = Program(command, environ, log, cwd, account)
     try:
         yield running
     finally:

@@ -1,0 +1,206 @@
+"""`./dev run` and a Procfile runner, as a user has them: real servers, real services, over the network."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from deploy.local.place import CHECKOUT, Account, DataDirectory
+from tests.support.client import call, round_trip, unique_username
+from tests.support.processes import (
+    BIN_DIR,
+    Program,
+    clean_environ,
+    free_ports,
+    procfile_command,
+    program,
+    ready_or_say_why,
+)
+
+READY = "Ctrl-C stops everything."
+NOBODY = Account("nobody", 65534, 65534)
+
+
+@pytest.fixture(scope="module")
+def stack(data_directories: Callable[[str], DataDirectory]) -> Iterator[tuple[Program, dict[str, str]]]:
+    """`./dev run` with everything of its own, ready; its environment."""
+    data = data_directories("dev-run")
+    data.create()
+    environ = clean_environ(**free_ports(), RUNFEED_DATA=str(data.path))
+    with program([CHECKOUT / "dev", "run"], environ, data.path / "run.log") as running:
+        running.says(READY)
+        yield running, environ
+
+
+def examples(output: str) -> dict[str, str]:
+    """The commands that ./dev run shows, by the word before them."""
+    shown = output.partition("Try it")[2].split("\n\n")[1]
+    return dict(line.split(maxsplit=1) for line in shown.splitlines())
+
+
+def shell(command: str, environ: dict[str, str]) -> str:
+    """Run a command as a user would in the checkout; its stdout."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=CHECKOUT, env=environ, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+def test_examples_work(stack: tuple[Program, dict[str, str]], tmp_path: Path) -> None:
+    """Every command that it shows does what it says, when it is copied as it stands."""
+    running, _ = stack
+    environ = clean_environ()  # another terminal: nothing is set there
+    shown = examples(running.output())
+
+    assert sorted(shown) == ["append", "create", "metrics", "poll", "psql", "watch"]
+    with program(["/bin/sh", "-c", shown["watch"]], environ, tmp_path / "watch.log") as watching:
+        watching.says("Connected to")
+        assert '"run_id":"hello"' in shell(shown["create"], environ)
+        assert '"events":[{"id":1,"seq":1}]' in shell(shown["append"], environ)
+        seen = watching.says('"type":"node_completed"')
+    polled = shell(shown["poll"], environ)
+    frame = re.search(r'\{"id":1,"seq":1,.*\}', seen)
+    assert frame is not None
+    assert f'"events":[{frame[0]}]' in polled
+    assert "fanout_" in shell(shown["metrics"], environ)
+    assert shell(f"{shown['psql']} -Atc 'SELECT count(*) FROM events'", environ) == "1\n"
+
+
+def test_round_trip(stack: tuple[Program, dict[str, str]]) -> None:
+    """What a worker reports is on the socket as the very bytes that the poll returns."""
+    _, environ = stack
+
+    round_trip(environ["API_PORT"], environ["FANOUT_PORT"])
+
+
+def test_second_run(stack: tuple[Program, dict[str, str]]) -> None:
+    """A second run on the same data is one line and exit code 1."""
+    running, environ = stack
+    done = subprocess.run(
+        [CHECKOUT / "dev", "run"], env=environ, capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.fullmatch(
+        rf"dev: .* is in use by another ./dev \(process {running.process.pid}\); .*RUNFEED_DATA.*\n", done.stderr
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left(data_directories: Callable[[str], DataDirectory], number: signal.Signals) -> None:
+    """Ctrl-C, TERM and a killed launcher leave no process behind, even while a client is connected."""
+    data = data_directories("dev-run")
+    data.create()
+    environ = clean_environ(**free_ports(), RUNFEED_DATA=str(data.path))
+    with program([CHECKOUT / "dev", "run"], environ, data.path / "run.log") as running:
+        running.says(READY)
+        with connect(f"ws://127.0.0.1:{environ['FANOUT_PORT']}/ws?username={unique_username()}", proxy=None):
+            assert len(running.members()) >= 5  # the launcher, two services, two servers
+            assert running.end(number) == (-number if number == signal.SIGKILL else 0)
+            running.assert_nothing_left()
+
+
+def test_given_database(database_url: str, data_directories: Callable[[str], DataDirectory]) -> None:
+    """DATABASE_URL alone: that database is migrated and used, and Redis is still our own."""
+    data = data_directories("dev-run")
+    data.create()
+    environ = clean_environ(**free_ports(), RUNFEED_DATA=str(data.path), DATABASE_URL=database_url)
+    with program([CHECKOUT / "dev", "run"], environ, data.path / "run.log") as running:
+        output = running.says(READY)
+        round_trip(environ["API_PORT"], environ["FANOUT_PORT"])
+        assert running.end(signal.SIGTERM) == 0
+
+    assert "given by DATABASE_URL" in output
+    assert "given by REDIS_URL" not in output
+    assert not data.postgres_directory.exists()
+
+
+def test_given_redis(redis_url: str, data_directories: Callable[[str], DataDirectory]) -> None:
+    """REDIS_URL alone: that Redis is used, and PostgreSQL is still our own."""
+    data = data_directories("dev-run")
+    data.create()
+    environ = clean_environ(**free_ports(), RUNFEED_DATA=str(data.path), REDIS_URL=redis_url)
+    with program([CHECKOUT / "dev", "run"], environ, data.path / "run.log") as running:
+        output = running.says(READY)
+        round_trip(environ["API_PORT"], environ["FANOUT_PORT"])
+        assert running.end(signal.SIGTERM) == 0
+
+    assert "given by REDIS_URL" in output
+    assert "given by DATABASE_URL" not in output
+    assert not data.redis_directory.exists()
+
+
+def test_procfile_runner(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    """An ordinary Procfile runner with given URLs migrates, then runs both services, and its TERM ends them."""
+    environ = clean_environ(**free_ports(), DATABASE_URL=database_url, REDIS_URL=redis_url)
+    environ["FANOUT_HISTORY_URL"] = f"http://127.0.0.1:{environ['API_PORT']}"
+    honcho = str(BIN_DIR / "honcho")
+    shell(f"{honcho} run python -m orchestrator_api migrate", environ)
+    with program([honcho, "start", "api", "fanout"], environ, tmp_path / "honcho.log") as running:
+        for name in ("API_ADMIN_PORT", "FANOUT_ADMIN_PORT"):
+            ready_or_say_why(running, environ[name])
+        round_trip(environ["API_PORT"], environ["FANOUT_PORT"])
+        running.end(signal.SIGTERM)
+        running.assert_nothing_left()
+
+
+@pytest.mark.parametrize(("name", "port"), [("api", "API_PORT"), ("fanout", "FANOUT_PORT")])
+def test_port_variable(migrated_database_url: str, redis_url: str, tmp_path: Path, name: str, port: str) -> None:
+    """A platform that gives one PORT is heard by each service when its own name is not set."""
+    environ = clean_environ(**free_ports(), DATABASE_URL=migrated_database_url, REDIS_URL=redis_url)
+    environ["PORT"] = environ.pop(port)
+    with procfile_command(name, environ, tmp_path / "log") as running:
+        admin = environ[f"{port.removesuffix('_PORT')}_ADMIN_PORT"]
+        ready_or_say_why(running, admin)
+        assert call(environ["PORT"], "GET", "/healthz").status == 200
+
+
+@pytest.mark.timeout(240)  # it makes a .venv of its own
+def test_ordinary_user() -> None:
+    """An ordinary user with a fresh copy of the checkout gets everything from one command, all of it the user's own."""
+    if os.geteuid() != 0:
+        pytest.skip("we are an ordinary user: every other test here shows it")
+    top = Path(tempfile.mkdtemp(prefix="runfeed-user-", dir="/var/tmp"))
+    try:
+        top.chmod(0o755)
+        checkout = copy_of_checkout(top / "checkout")
+        ports = free_ports()
+        environ = clean_environ(**ports, HOME=str(top), PIP_NO_CACHE_DIR="1")
+        environ["PATH"] = environ["PATH"].replace(f"{BIN_DIR}{os.pathsep}", "", 1)
+        with program([checkout / "dev", "run"], environ, top / "log", checkout, NOBODY) as running:
+            running.says(READY, within=200)
+            owners = {Path(f"/proc/{pid}").stat().st_uid for pid in running.members()}
+            assert owners == {NOBODY.uid}
+            round_trip(ports["API_PORT"], ports["FANOUT_PORT"])
+            assert running.end(signal.SIGINT) == 0
+            running.assert_nothing_left()
+    finally:
+        shutil.rmtree(top)
+
+
+def copy_of_checkout(path: Path) -> Path:
+    """The project's files as a clone has them, owned by an ordinary user."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        if (CHECKOUT / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(CHECKOUT / name, path / name)
+    for directory, _, files in os.walk(path.parent):
+        for name in (".", *files):
+            os.chown(Path(directory, name), NOBODY.uid, NOBODY.gid)
+    return path
