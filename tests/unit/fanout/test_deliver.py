@@ -1,0 +1,286 @@
+"""fanout.deliver: one connection, and the hub that they share, on transports that only remember."""
+
+import asyncio
+import json
+from typing import cast
+
+import pytest
+from websockets.frames import Close
+
+from fanout.deliver import MAX_WAITING, Connection, Hub, _close_code
+from fanout.metrics import Metrics
+from fanout.pings import Wheel
+from fanout.route import Router
+from fanout.settings import Settings
+
+REQUEST = (
+    b"GET /ws?username=alice HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+PING = b"\x89\x80\x00\x00\x00\x00"
+
+
+class Memory(asyncio.Transport):
+    """A transport whose peer reads when it is told to; it is as strict as uvloop's about writes after the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = bytearray()
+        self.waiting = 0
+        self.reads = True
+        self.half_closed = self.aborted = self.paused = False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Remembered by nobody."""
+
+    def get_write_buffer_size(self) -> int:
+        """What the peer has not taken."""
+        return self.waiting
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take it; it waits if the peer does not read."""
+        if self.half_closed or self.aborted:
+            raise RuntimeError("write after the end")
+        self.written += data
+        self.waiting += 0 if self.reads else len(data)
+
+    def write_eof(self) -> None:
+        """Half-close."""
+        self.half_closed = True
+
+    def is_closing(self) -> bool:
+        """After an abort."""
+        return self.aborted
+
+    def abort(self) -> None:
+        """The end."""
+        self.aborted = True
+
+    def pause_reading(self) -> None:
+        """No more for now."""
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        """Go on."""
+        self.paused = False
+
+
+class World:
+    """A hub with connections on memory transports."""
+
+    def __init__(self) -> None:
+        self.wheel: Wheel[Connection] = Wheel(tick=1, longest=25)
+        self.hub = Hub(Settings(), Router(judged=False, hold=0.05), self.wheel, Metrics())
+
+    def connect(self, request: bytes = REQUEST) -> tuple[Connection, Memory]:
+        """A connection that has sent `request`."""
+        connection, transport = self.hub.connect(), Memory()
+        connection.connection_made(transport)
+        say(connection, request)
+        return connection, transport
+
+    def publish(self, size: int = 0, count: int = 1) -> bytes:
+        """One read of Redis with `count` frames of alice; the payload."""
+        payload = json.dumps({"run_id": "r1", "username": "alice", "x": "y" * size}).encode()
+        self.hub.receive([[b"pmessage", b"run:*", b"run:r1", payload]] * count)
+        return payload
+
+    def turn(self, times: int) -> None:
+        """Time passes."""
+        for _ in range(times):
+            for member in self.wheel.turn():
+                member.deadline_reached()
+
+
+def say(connection: Connection, data: bytes) -> None:
+    """Bytes from the peer, as the loop hands them over."""
+    while data:
+        buffer = cast(bytearray, connection.get_buffer(-1))
+        piece, data = data[: len(buffer)], data[len(buffer) :]
+        buffer[: len(piece)] = piece
+        connection.buffer_updated(len(piece))
+
+
+@pytest.fixture
+async def world() -> World:
+    """A hub on the test's loop."""
+    return World()
+
+
+async def test_one_write_for_a_burst(world: World) -> None:
+    """What one read of Redis brought is written to a socket in one piece."""
+    _, transport = world.connect()
+    transport.written.clear()
+    writes: list[int] = []
+    transport.write = lambda data: writes.append(len(data))  # type: ignore[method-assign]
+    payload = world.publish(count=20)
+
+    assert writes == [20 * (2 + len(payload))]
+
+
+async def test_bound(world: World) -> None:
+    """More than 1 MiB waiting closes the socket 4408 when something new comes, and not before; nothing more waits."""
+    connection, transport = world.connect()
+    transport.reads = False
+    while transport.waiting <= MAX_WAITING:
+        assert connection in world.hub.sockets
+        world.publish(60_000)
+    waiting = transport.waiting
+    for _ in range(10):
+        world.publish(60_000)
+
+    assert connection not in world.hub.sockets
+    assert transport.written.endswith(b"\x88\x06\x11\x38slow")
+    assert transport.waiting - waiting == len(b"\x88\x06\x11\x38slow")
+
+
+async def test_slow_one_among_others(world: World) -> None:
+    """The others of a slow socket's group receive what it does not."""
+    connections = [world.connect() for _ in range(3)]
+    connections[1][1].waiting = MAX_WAITING + 1
+    payload = world.publish()
+
+    assert [transport.written.endswith(payload) for _, transport in connections] == [True, False, True]
+    assert world.hub.sockets == {connections[0][0], connections[2][0]}
+    assert world.hub.metrics.frames_sent == 2
+    assert world.hub.metrics.bytes_sent == 2 * (2 + len(payload))
+
+
+async def test_pongs_pass_the_door(world: World) -> None:
+    """A peer that pings and does not read is closed at the bound, pongs included."""
+    connection, transport = world.connect()
+    transport.reads = False
+    transport.waiting = MAX_WAITING - 10
+    say(connection, PING * 20_000)
+
+    assert transport.waiting < MAX_WAITING + 100
+    assert transport.written.endswith(b"slow")
+    assert connection not in world.hub.sockets
+
+
+async def test_full_reads_take_turns(world: World) -> None:
+    """A peer that fills the read buffer is not read again before the loop's next turn."""
+    connection, transport = world.connect()
+    say(connection, PING)
+    assert not transport.paused
+
+    say(connection, PING * (len(world.hub.buffer) // 6 + 1))
+    assert transport.paused
+    await asyncio.sleep(0)  # the loop's next turn
+    assert not transport.paused
+
+
+async def test_no_write_after_the_end(world: World) -> None:
+    """Once a peer has closed, nothing is written to it any more, whatever is published, pinged or closed."""
+    connection, transport = world.connect()
+    say(connection, b"\x88\x82\x00\x00\x00\x00\x03\xe8")
+    assert transport.half_closed
+    written = bytes(transport.written)
+    world.publish()
+    connection.close(1012, "restarting")
+    say(connection, PING)
+    connection.eof_received()
+
+    assert transport.written == written
+    assert world.hub.router.feeds == {}
+
+
+async def test_close_time_out(world: World) -> None:
+    """A closed peer that does not answer is cut after five seconds."""
+    connection, transport = world.connect()
+    connection.close(1012, "restarting")
+    world.turn(5)
+    assert not transport.aborted
+
+    world.turn(2)
+    assert transport.aborted
+
+
+async def test_head_time_out(world: World) -> None:
+    """A head that is not complete after ten seconds is answered 408."""
+    _, transport = world.connect(REQUEST[:-1])
+    world.turn(12)
+
+    assert transport.written.startswith(b"HTTP/1.1 408 ")
+    assert transport.half_closed
+
+
+async def test_ping_and_silence(world: World) -> None:
+    """A socket is pinged within 25 s; a byte within the grace saves it, silence closes it 4410."""
+    connection, transport = world.connect()
+    transport.written.clear()
+    world.turn(27)
+    assert transport.written == b"\x89\x00"
+    say(connection, b"\x8a\x80\x00\x00\x00\x00")
+    world.turn(28)
+    assert transport.written == b"\x89\x00" * 2
+
+    world.turn(12)
+    assert transport.written == b"\x89\x00" * 2 + b"\x88\x08\x11\x3asilent"
+
+
+async def test_leaves_nothing(world: World) -> None:
+    """A connection that is lost, in whatever state, leaves neither feed nor deadline."""
+    for request, lived in (
+        (b"", 0),
+        (b"GET /nope HTTP/1.1\r\n\r\n", 0),
+        (REQUEST[:30], 0),
+        (REQUEST, 1),
+        (REQUEST + PING, 2),
+    ):
+        connection, _ = world.connect(request)
+        connection.connection_lost(None)
+
+        assert (world.hub.connections, world.hub.sockets, len(world.wheel), world.hub.router.feeds) == (
+            set(),
+            set(),
+            0,
+            {},
+        )
+        assert sum(world.hub.metrics.closed.values()) == lived
+
+
+async def test_draining(world: World) -> None:
+    """A hub that drains refuses sockets with 503 and when to come back; health it still answers."""
+    world.hub.draining = True
+
+    assert b"HTTP/1.1 503 " in world.connect()[1].written
+    assert b"Retry-After: 1\r\n" in world.connect()[1].written
+    assert world.connect(b"GET /healthz HTTP/1.1\r\n\r\n")[1].written.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_hold_timer() -> None:
+    """A jump that does not close is delivered when its hold has passed, by one timer for all feeds."""
+    wheel: Wheel[Connection] = Wheel(tick=1, longest=25)
+    hub = Hub(Settings(), Router(judged=True, hold=0.01), wheel, Metrics())
+    connection, transport = hub.connect(), Memory()
+    connection.connection_made(transport)
+    say(connection, REQUEST)
+    arrived = asyncio.Event()
+
+    def message(number: int) -> list[bytes]:
+        body = b'{"id":%d,"run_id":"r1","username":"alice"}' % number
+        return [b"pmessage", b"run:*", b"run:r1", body]
+
+    hub.receive([message(1), message(3)])
+    assert b'"id":3' not in transport.written
+    transport.write = lambda data: arrived.set()  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        await arrived.wait()
+
+    assert hub.router.holding == {}
+
+
+@pytest.mark.parametrize(
+    ("sent", "received", "received_first", "code"),
+    [
+        (Close(4408, ""), None, None, 4408),
+        (Close(1012, ""), Close(1000, ""), False, 1012),
+        (Close(3999, ""), Close(3999, ""), True, 3999),
+        (Close(1002, ""), None, None, 1002),
+        (None, None, None, 1006),
+    ],
+)
+def test_close_code(sent: Close | None, received: Close | None, received_first: bool | None, code: int) -> None:
+    """The code of a socket's life is that of whoever closed first; 1006 when nobody said goodbye."""
+    assert _close_code(sent, received, received_first) == code

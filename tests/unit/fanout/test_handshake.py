@@ -1,0 +1,155 @@
+"""fanout.handshake: from a request's head to an admission or a refusal."""
+
+import json
+
+import pytest
+from websockets.http11 import Request, Response
+
+from fanout.errors import Refusal
+from fanout.handshake import Admission, Handshake, admit, origins, problem, respond, split_target
+
+UPGRADE = (
+    "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+def asked(
+    target: str, more: str = UPGRADE, method: str = "GET", allowed: tuple[str, ...] | None = None
+) -> tuple[Response, Admission | None]:
+    """What `respond` says to a request."""
+    protocol = Handshake(origins(allowed))
+    protocol.receive_data(f"{method} {target} HTTP/1.1\r\nHost: h\r\n{more}\r\n".encode())
+    (request,) = protocol.events_received()
+    assert isinstance(request, Request)
+    return respond(protocol, request)
+
+
+def test_admission() -> None:
+    """A good request gets 101 and an admission for what its query names."""
+    response, admission = asked("/ws?username=auth0%7C5f&run_id=r2&run_id=r1&run_id=r2&cache-buster=1")
+
+    assert response.status_code == 101
+    assert admission == Admission("auth0|5f", frozenset({"r1", "r2"}))
+
+
+def test_no_filter() -> None:
+    """Without run_id all runs are meant."""
+    assert admit("username=alice") == Admission("alice", None)
+
+
+def test_filter_limit() -> None:
+    """128 filters are taken, 129 refused."""
+    admission = admit("username=a" + "".join(f"&run_id=r{n}" for n in range(128)))
+    assert admission.runs is not None
+    assert len(admission.runs) == 128
+
+    with pytest.raises(Refusal, match="128"):
+        admit("username=a" + "&run_id=r" * 129)
+
+
+def test_plus_is_a_space() -> None:
+    """A bare plus is a space, as forms have it; the refusal says what to write."""
+    with pytest.raises(Refusal) as refused:
+        admit("username=a+b")
+
+    assert (refused.value.status, refused.value.field) == (400, "username")
+    assert "write %2B for a plus" in refused.value.detail
+    assert admit("username=a%2Bb").username == "a+b"
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "field"),
+    [
+        ("username=a&after=5", 503, "after"),
+        ("username=a&epoch=x", 503, "epoch"),
+        ("username=a&after=x", 400, "after"),
+        ("after=5", 400, "username"),
+    ],
+)
+def test_cursor(query: str, status: int, field: str) -> None:
+    """A malformed cursor is 400; a good one 503, for there is no history yet."""
+    with pytest.raises(Refusal) as refused:
+        admit(query)
+
+    assert (refused.value.status, refused.value.field) == (status, field)
+
+
+@pytest.mark.parametrize(
+    ("target", "parts"),
+    [
+        ("/ws?username=a", ("/ws", "username=a")),
+        ("/ws", ("/ws", "")),
+        ("/ws?a=b?c", ("/ws", "a=b?c")),
+        ("http://h:1/ws?username=a", ("/ws", "username=a")),
+        ("//evil/ws", ("//evil/ws", "")),
+        ("*", ("*", "")),
+    ],
+)
+def test_split_target(target: str, parts: tuple[str, str]) -> None:
+    """Origin form and absolute form have the same path and query."""
+    assert split_target(target) == parts
+
+
+def test_refusals_of_the_library_are_problems() -> None:
+    """What the library refuses is problem+json too, and keeps the headers that it adds."""
+    response, admission = asked("/ws?username=a", "")
+
+    assert admission is None
+    assert (response.status_code, response.headers["Upgrade"]) == (426, "websocket")
+    assert json.loads(response.body)["status"] == 426
+
+
+def test_foreign_origin_is_refused_first() -> None:
+    """A foreign page learns nothing about its query."""
+    response, _ = asked("/ws", UPGRADE + "Origin: https://evil.io\r\n")
+
+    assert response.status_code == 403
+    assert json.loads(response.body)["field"] == "Origin"
+
+
+def test_allowed_origins_are_literal() -> None:
+    """An allowed origin is compared as it stands: a dot is a dot."""
+    allowed = ("https://app.example.com",)
+
+    assert (
+        asked("/ws?username=a", UPGRADE + "Origin: https://app.example.com\r\n", allowed=allowed)[0].status_code == 101
+    )
+    assert (
+        asked("/ws?username=a", UPGRADE + "Origin: https://appxexample.com\r\n", allowed=allowed)[0].status_code == 403
+    )
+
+
+def test_problem() -> None:
+    """A problem has type, title, status, detail and, where there is one, the field; its length is announced."""
+    response = problem(404, "nothing here", "path", (("X", "y"),))
+
+    assert json.loads(response.body) == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "nothing here",
+        "field": "path",
+    }
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.headers["Content-Length"] == str(len(response.body))
+    assert response.headers["X"] == "y"
+    assert "field" not in json.loads(problem(404, "nothing here").body)
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n", "body"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "transfer codings"),
+        (b"PRI * HTTP/2.0\r\n\r\n", "unsupported protocol"),
+        ("GET /ä HTTP/1.1\r\n\r\n".encode(), "ascii"),
+    ],
+)
+def test_refused_because(head: bytes, reason: str) -> None:
+    """Where the parser gives no answer, its reason is told."""
+    protocol = Handshake(origins(None))
+    protocol.receive_data(head)
+
+    assert protocol.events_received() == []
+    assert reason in protocol.refused_because()

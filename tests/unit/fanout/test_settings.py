@@ -1,0 +1,110 @@
+"""fanout.settings: read once, checked at the start."""
+
+import pytest
+
+from fanout.errors import SettingsError
+from fanout.settings import Settings
+
+
+def test_defaults() -> None:
+    """Without any variable the design's defaults hold."""
+    settings = Settings.from_env({})
+
+    assert (settings.bind, settings.port, settings.admin_port) == ("127.0.0.1", 8085, 8086)
+    assert settings.redis_url == "redis://127.0.0.1:6379/0"
+    assert (settings.history_url, settings.allowed_origins, settings.log_format) == (None, None, None)
+    assert (settings.hold, settings.ping_interval, settings.ping_grace, settings.drain) == (0.05, 25, 10, 5)
+
+
+def test_values() -> None:
+    """Every variable is read, in its unit."""
+    settings = Settings.from_env(
+        {
+            "BIND": "0.0.0.0",
+            "FANOUT_PORT": "1",
+            "FANOUT_ADMIN_PORT": "2",
+            "REDIS_URL": "rediss://u:p@h:6380/1",
+            "FANOUT_HISTORY_URL": "http://api:8081/",
+            "ALLOWED_ORIGINS": "https://a.example, http://b.example:8080,",
+            "FANOUT_HOLD_MS": "120",
+            "PING_INTERVAL": "30.5",
+            "LOG_LEVEL": "WARNING",
+            "LOG_FORMAT": "console",
+        }
+    )
+
+    assert (settings.bind, settings.port, settings.admin_port) == ("0.0.0.0", 1, 2)
+    assert settings.redis_url == "rediss://u:p@h:6380/1"
+    assert settings.history_url == "http://api:8081"
+    assert settings.allowed_origins == ("https://a.example", "http://b.example:8080")
+    assert (settings.hold, settings.ping_interval) == (0.12, 30.5)
+    assert (settings.log_level, settings.log_format) == ("warning", "console")
+
+
+def test_empty_is_unset() -> None:
+    """An empty variable, as compose files make them, counts as not set."""
+    assert Settings.from_env({"REDIS_URL": "", "FANOUT_HISTORY_URL": " ", "PORT": ""}) == Settings()
+
+
+def test_port_stands_in() -> None:
+    """PORT stands in for FANOUT_PORT alone, and only when that is not set."""
+    assert (Settings.from_env({"PORT": "5"}).port, Settings.from_env({"PORT": "5"}).admin_port) == (5, 8086)
+    assert Settings.from_env({"PORT": "5", "FANOUT_PORT": "6"}).port == 6
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("FANOUT_PORT", "65536"),
+        ("FANOUT_PORT", "-1"),
+        ("FANOUT_PORT", "\uff18\uff10"),
+        ("PORT", "http"),
+        ("FANOUT_ADMIN_PORT", "8085"),
+        ("BIND", "a b"),
+        ("REDIS_URL", "127.0.0.1:6379"),
+        ("REDIS_URL", "redis://h:port/0"),
+        ("REDIS_URL", "unix://"),
+        ("FANOUT_HISTORY_URL", "api:8081"),
+        ("FANOUT_HISTORY_URL", "ftp://api"),
+        ("ALLOWED_ORIGINS", "*"),
+        ("ALLOWED_ORIGINS", "https://a.example/"),
+        ("ALLOWED_ORIGINS", ","),
+        ("FANOUT_HOLD_MS", "0.5"),
+        ("FANOUT_HOLD_MS", "99999"),
+        ("PING_INTERVAL", "nan"),
+        ("PING_INTERVAL", "inf"),
+        ("PING_INTERVAL", "0"),
+        ("FANOUT_DRAIN", "-1"),
+        ("LOG_LEVEL", "verbose"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_bad_value(variable: str, value: str) -> None:
+    """A bad value is named with its variable, its rule and itself."""
+    with pytest.raises(SettingsError) as bad:
+        Settings.from_env({variable: value})
+
+    assert (bad.value.variable, bad.value.value) == (variable, value)
+    assert bad.value.rule.startswith("must ")
+
+
+def test_bad_url_is_masked() -> None:
+    """A bad URL is named without its user and password."""
+    with pytest.raises(SettingsError) as bad:
+        Settings.from_env({"REDIS_URL": "http://user:pass@word@h/0"})
+
+    assert bad.value.value == "http://***@h/0"
+
+
+def test_unknown() -> None:
+    """Names that begin with FANOUT_ and mean nothing are found; others are none of our business."""
+    assert Settings.unknown({"FANOUT_PROT": "1", "FANOUT_PORT": "1", "API_X": "1"}) == ["FANOUT_PROT"]
+
+
+def test_documented() -> None:
+    """Every variable is documented once, with the default that holds without it."""
+    rows = Settings.documented()
+
+    assert len({variable for variable, _, _ in rows}) == len(rows) >= 14
+    assert Settings.from_env({variable: default for variable, default, _ in rows}) == Settings()
+    assert all(meaning and "|" not in meaning for _, _, meaning in rows)
