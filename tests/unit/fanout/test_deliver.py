@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from typing import cast
 
 import pytest
 from websockets.frames import Close
@@ -95,7 +94,7 @@ class World:
 def say(connection: Connection, data: bytes) -> None:
     """Bytes from the peer, as the loop hands them over."""
     while data:
-        buffer = cast(bytearray, connection.get_buffer(-1))
+        buffer = connection.get_buffer(-1)
         piece, data = data[: len(buffer)], data[len(buffer) :]
         buffer[: len(piece)] = piece
         connection.buffer_updated(len(piece))
