@@ -188,6 +188,7 @@ class Connection(asyncio.BufferedProtocol):
         self.hub.connections.discard(self)
         if self.protocol is not None:
             self._log_life(self.protocol)
+            self.protocol.release()
         self.protocol = None
 
     def _read_on(self) -> None:
@@ -227,9 +228,11 @@ class Connection(asyncio.BufferedProtocol):
             response, admission = handshake.respond(protocol, request)
         except Refusal as refusal:
             self.refuse(refusal, body=not head.startswith(b"HEAD "))
+            protocol.release()
             return
         if admission is None:
             self._answer(response, body=request.method != "HEAD")
+            protocol.release()
             return
         protocol.send_response(response)
         self._open(protocol, admission)
@@ -358,7 +361,7 @@ class Connection(asyncio.BufferedProtocol):
             self.bytes = self.group.bytes - self.bytes
 
     def _log_life(self, protocol: handshake.Handshake) -> None:
-        code = _close_code(protocol.close_sent, protocol.close_rcvd, protocol.close_rcvd_then_sent)
+        code = close_code(protocol.close_sent, protocol.close_rcvd, protocol.close_rcvd_then_sent)
         self.hub.metrics.socket_closed(code)
         log.info(
             "fanout.socket_closed",
@@ -370,7 +373,7 @@ class Connection(asyncio.BufferedProtocol):
         )
 
 
-def _close_code(sent: Close | None, received: Close | None, received_first: bool | None) -> int:
+def close_code(sent: Close | None, received: Close | None, received_first: bool | None) -> int:
     """The code of whoever closed first; 1006 when nobody said goodbye."""
     first = received if received_first else sent or received
-    return 1006 if first is None else first.code
+    return 1006 if first is None else int(first.code)

@@ -140,22 +140,29 @@ class Handshake(ServerProtocol):
     """The library's protocol of one socket, with our refusals and limits."""
 
     def __init__(self, allowed: list[Origin | re.Pattern[str] | None]) -> None:
-        super().__init__(origins=allowed, select_subprotocol=_select_subprotocol, max_size=MAX_INBOUND, logger=_LOGGER)
+        super().__init__(origins=allowed, max_size=MAX_INBOUND, logger=_LOGGER)
 
     def reject(self, status: StatusLike, text: str) -> Response:
         """Every refusal of the library's passes here: 400, 403, 405, 414, 426, 431, 505."""
         detail = " ".join(text.split()).removeprefix("Failed to open a WebSocket connection: ")
         return problem(int(status), detail, "Origin" if status == http.HTTPStatus.FORBIDDEN else None)
 
+    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+        """Ours when it is offered. The library's own choice refuses clients that offer none."""
+        return CONTROL_PROTOCOL if CONTROL_PROTOCOL in subprotocols else None
+
+    def release(self) -> None:
+        """Break the circles: the parser's generator holds its protocol, and so do the tracebacks of its errors.
+
+        Whoever has come and gone is then freed at once, and not at the next full collection.
+        """
+        self.parser.close()
+        self.parser_exc = self.handshake_exc = None
+
     def refused_because(self) -> str:
         """Why the parser gave no request and no answer: a body, a transfer coding, another protocol's bytes."""
         cause = self.handshake_exc.__cause__ if self.handshake_exc else None
         return str(cause) if isinstance(cause, (ValueError, NotImplementedError)) else "this is no HTTP/1.1 request"
-
-
-def _select_subprotocol(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    # The library's own choice refuses clients that offer none as soon as the server knows one.
-    return CONTROL_PROTOCOL if CONTROL_PROTOCOL in offered else None
 
 
 def respond(protocol: Handshake, request: Request) -> tuple[Response, Admission | None]:
