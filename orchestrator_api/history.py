@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
+import structlog
 from aiohttp import web
 
 from orchestrator_api import events
@@ -15,6 +16,8 @@ from orchestrator_api.errors import BadRequest, Conflict, Problem
 from orchestrator_api.events import frame
 from orchestrator_api.store import Reader
 from orchestrator_api.web import json_response, path_name, query_count, query_name, query_one, read_body
+
+log = structlog.get_logger("orchestrator_api")
 
 PAGE_EVENTS = 500  # events in one statement, and in a feed's page by default
 PAGE_BYTES = 2**20  # bytes of tails in one statement: what one request holds in memory
@@ -179,7 +182,8 @@ class History:
                 await response.write(b"," + page_frames(rows))
             await response.write(b"]}")
             await response.write_eof()
-        except Problem:
+        except Exception as error:  # noqa: BLE001 - whatever it is, a second answer must not follow the half one
+            log.warning("orchestrator.body_cut", error=f"{type(error).__name__}: {error}")
             if request.transport is not None:
                 request.transport.abort()
         return response

@@ -97,7 +97,7 @@ class Publisher:
         self._recent: dict[str, tuple[int, float]] = {}  # username: (head that may be named, monotonic seconds)
         self._answered = asyncio.Event()
         self._epoch = ""
-        self._api = uuid4().hex[:12]
+        self.api = uuid4().hex[:12]  # names this process in its beacons
         self.error = "not connected yet"
 
     def __repr__(self) -> str:
@@ -264,7 +264,7 @@ class Publisher:
         names = list(self._recent)
         for start in range(0, max(len(names), 1), NAMES):
             heads = {username: self._recent[username][0] for username in names[start : start + NAMES]}
-            beacon: dict[str, Any] = {"api": self._api, "epoch": self._epoch, "at": time.time(), "heads": heads}
+            beacon: dict[str, Any] = {"api": self.api, "epoch": self._epoch, "at": time.time(), "heads": heads}
             if bye:
                 beacon["bye"] = True
             command = _command("PUBLISH", BEACON_CHANNEL, orjson.dumps({"beacon": beacon}))

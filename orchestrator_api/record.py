@@ -30,10 +30,7 @@ DEADLOCK_TRIES = 5  # our own lock order allows none; a stranger's session may s
 
 # SQLSTATE classes that blame the data: cardinality, data, integrity, program limits.
 DATA_FAULTS = ("21", "22", "23", "54")
-# The connection is going: whether COMMIT was reached, this answer does not say.
 CONNECT_FAULTS: tuple[type[Exception], ...] = (*store.AWAY, asyncpg.PostgresError)
-UNKNOWN = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError,
-           asyncpg.CrashShutdownError)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +224,7 @@ class Recorder:
                 continue
             except asyncpg.LockNotAvailableError:
                 self._lock_missed(group, wait_ms)
-            except UNKNOWN as error:
+            except store.BROKEN as error:
                 connection.terminate()
                 self._outcome_lost(group, error)
             except asyncpg.PostgresError as error:

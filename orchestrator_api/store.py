@@ -31,12 +31,21 @@ WANTED = {
     "in_recovery": False,
 }
 
-# What PostgreSQL's being away looks like from a client. InterfaceError: the connection was closed under us.
-AWAY: tuple[type[Exception], ...] = (
+# The connection has ended or is of no use, and its last statement's outcome is unknown. InterfaceError: it was closed
+# under us. InternalClientError: what asyncpg says of a session that was terminated while it was idle.
+BROKEN: tuple[type[Exception], ...] = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+
+# What PostgreSQL's being away looks like from a client.
+AWAY: tuple[type[Exception], ...] = (
+    *BROKEN,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,

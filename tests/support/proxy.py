@@ -26,7 +26,10 @@ class Proxy:
         self.cuts = 0
 
     def cut_reply_when(self, matches: Reply | None) -> None:
-        """Cuts a connection, once, instead of passing on a reply. matches(asked, reply): asked is what came since the last reply."""
+        """Cuts a connection, once, instead of passing on a reply.
+
+        matches(asked, reply): asked is what the client has sent since the last reply.
+        """
         self._cut_reply = matches
 
     def stall(self) -> None:

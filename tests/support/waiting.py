@@ -3,15 +3,15 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 STEP_SECONDS = 0.01  # between two looks: far below what any test asserts on
 
 
-async def eventually(predicate: Callable[[], T | Awaitable[T]], *, within: float = 5.0) -> T:
+async def eventually(predicate: Callable[[], Any], *, within: float = 5.0) -> Any:
     """The predicate's first true value; AssertionError with its source when there is none `within` seconds.
 
     The predicate may be a coroutine function. An AssertionError that it raises counts as "not yet" and is the cause of

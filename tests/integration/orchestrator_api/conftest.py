@@ -1,6 +1,7 @@
 """The API in this process, on real PostgreSQL and a real Redis or Valkey."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,12 +56,19 @@ class Api:
         return total
 
 
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[Api]:
+    """A running service with a client, PostgreSQL and Redis reached."""
+    async with running(settings) as service, aiohttp.ClientSession() as session:
+        await eventually(lambda: not service.recorder.problems() and not service.publisher.error, within=10)
+        yield Api(service, session, settings)
+
+
 @pytest.fixture
 async def api(migrated_database_url: str, redis_url: str) -> AsyncIterator[Api]:
     """A running service with a client."""
     settings = Settings.from_env(
         {"DATABASE_URL": migrated_database_url, "REDIS_URL": redis_url, "API_PORT": "0", "API_ADMIN_PORT": "0"}
     )
-    async with running(settings) as service, aiohttp.ClientSession() as session:
-        await eventually(lambda: not service.recorder.problems() and not service.publisher.error, within=10)
-        yield Api(service, session, settings)
+    async with served(settings) as api:
+        yield api
