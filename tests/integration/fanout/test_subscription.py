@@ -1,8 +1,12 @@
 """Redis that is late, frozen, killed, hostile; and the hub that lives through it."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -186,32 +190,82 @@ async def test_valid_frames(start_hub: StartHub, redis_url: str) -> None:
             assert await asyncio.wait_for(own.recv(decode=False), 5) == payload(case)
 
 
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def relay(port: int, listen: Callable[[Handler], Awaitable[asyncio.Server]]) -> AsyncIterator[asyncio.Server]:
+    """A listener of another kind before the Redis on `port`; at the end it waits until its connections are closed."""
+    open_now: set[asyncio.StreamWriter] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while piece := await reader.read(65536):
+                writer.write(piece)
+        writer.close()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_now.add(writer)
+        redis_reader, redis_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, redis_writer), pump(redis_reader, writer))
+        with contextlib.suppress(ConnectionError):
+            await asyncio.gather(writer.wait_closed(), redis_writer.wait_closed())
+        open_now.discard(writer)
+
+    server = await listen(handle)
+    try:
+        yield server
+        await eventually(lambda: not open_now)
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
 async def test_unix_socket(redis_server: OwnRedis, hub_on: StartAnyHub, tmp_path: Path) -> None:
     """A Redis on a unix socket serves as well."""
     path = tmp_path / "redis.sock"
+    async with relay(redis_server.port, lambda handle: asyncio.start_unix_server(handle, path)):
+        password = redis_server.url.split(":")[2].split("@")[0]
+        hub = hub_on(f"unix://:{password}@{path}")
+        await eventually(lambda: hub.events("fanout.redis_live"))
+        async with websockets.connect(hub.url("alice")) as own:
+            await send(redis_server.url, "alice", x=1)
 
-    ended = []
+            assert json.loads(await asyncio.wait_for(own.recv(), 5))["x"] == 1
+        await asyncio.to_thread(hub.stop)
 
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while piece := await reader.read(65536):
-            writer.write(piece)
-        writer.close()
 
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        redis_reader, redis_writer = await asyncio.open_connection("127.0.0.1", redis_server.port)
-        await asyncio.gather(pump(reader, redis_writer), pump(redis_reader, writer))
-        await asyncio.gather(writer.wait_closed(), redis_writer.wait_closed())
-        ended.append(True)
+def certificate(directory: Path, name: str) -> None:
+    """A self-signed certificate for localhost: `name`.pem and `name`.key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed: no certificate for the test")
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", str(directory / f"{name}.key"), "-out", str(directory / f"{name}.pem")]
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, *files]
+    subprocess.run(command, check=True, capture_output=True)
 
-    server = await asyncio.start_unix_server(relay, path)
-    password = redis_server.url.split(":")[2].split("@")[0]
-    hub = hub_on(f"unix://:{password}@{path}")
-    await eventually(lambda: hub.events("fanout.redis_live"))
-    async with websockets.connect(hub.url("alice")) as own:
-        await send(redis_server.url, "alice", x=1)
 
-        assert json.loads(await asyncio.wait_for(own.recv(), 5))["x"] == 1
-    await asyncio.to_thread(hub.stop)
-    await eventually(lambda: ended)
-    server.close()
-    await server.wait_closed()
+async def test_tls(redis_server: OwnRedis, hub_on: StartAnyHub, tmp_path: Path) -> None:
+    """rediss:// speaks TLS, checks the certificate against the URL's authority, and refuses another's."""
+    for name in ("own", "other"):
+        certificate(tmp_path, name)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "own.pem", tmp_path / "own.key")
+    async with relay(
+        redis_server.port, lambda handle: asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
+    ) as server:
+        port = server.sockets[0].getsockname()[1]
+        password = redis_server.url.split(":")[2].split("@")[0]
+        url = f"rediss://:{password}@localhost:{port}/0?ssl_ca_certs={tmp_path}"
+        hub = hub_on(f"{url}/own.pem")
+        await eventually(lambda: hub.events("fanout.redis_live"))
+        distrustful = hub_on(f"{url}/other.pem")
+        await eventually(lambda: distrustful.events("fanout.redis_waiting"))
+        async with websockets.connect(hub.url("alice")) as own:
+            await send(redis_server.url, "alice", x=1)
+
+            assert json.loads(await asyncio.wait_for(own.recv(), 5))["x"] == 1
+        assert "CERTIFICATE_VERIFY_FAILED" in distrustful.events("fanout.redis_waiting")[0]["reason"]
+        await asyncio.to_thread(hub.stop)
+        await asyncio.to_thread(distrustful.stop)
