@@ -22,7 +22,8 @@ async def _migrate(settings: Settings) -> None:
 async def _new_epoch(settings: Settings) -> None:
     connection = await store.connect(settings.database_url)
     try:
-        print(await connection.fetchval(store.QUERIES["new_epoch"]))  # noqa: T201 - a command's answer
+        await connection.execute(store.QUERIES["new_epoch"])
+        print(await connection.fetchval(store.QUERIES["epoch"]))  # noqa: T201 - a command's answer
     finally:
         await connection.close()
 

@@ -68,15 +68,15 @@ class Recorder:
         self._unheard: set[str] = set()  # feeds of appends whose outcome nobody heard
         self._in_flight = 0
         self._closing = False
-        self._away = "not connected yet"  # why the first lane has no connection
+        self.away = "not connected yet"  # why the first lane has no connection
         self._wrong: list[str] = []
 
     def __repr__(self) -> str:
-        return f"<Recorder {self._queue!r} {self._in_flight} in flight{' AWAY' if self._away else ''}>"
+        return f"<Recorder {self._queue!r} {self._in_flight} in flight{' AWAY' if self.away else ''}>"
 
     def problems(self) -> list[str]:
         """Returns, in words, why appends could not be stored now."""
-        return ([f"postgres: {self._away}"] if self._away else []) + self._wrong
+        return ([f"postgres: {self.away}"] if self.away else []) + self._wrong
 
     def waiting(self) -> tuple[int, int]:
         """Returns how many appends and bytes wait."""
@@ -121,8 +121,8 @@ class Recorder:
     def _admit(self, append: Append) -> None:
         if self._closing:
             raise Unavailable("restarting", "this process is going away; nothing was stored, try again")
-        if self._away:
-            raise Unavailable("store_away", f"the database is away ({self._away}); nothing was stored, try again")
+        if self.away:
+            raise Unavailable("store_away", f"the database is away ({self.away}); nothing was stored, try again")
         if not self._queue.offer(append):
             raise Unavailable("overloaded", "too much waits to be stored; nothing was stored, try again")
         self._offered.set()
@@ -189,15 +189,15 @@ class Recorder:
                 continue
             connection.add_termination_listener(lambda _: event.set())  # the lane looks, and connects again
             self._wrong = store.wrong_settings(session) if session else []
-            if self._away and not slow:
-                self._away = ""
+            if self.away and not slow:
+                self.away = ""
                 log.info("orchestrator.record.connected", wrong_settings=self._wrong)
             return connection
 
     def _set_away(self, why: str) -> None:
-        if self._away != why:
+        if self.away != why:
             log.warning("orchestrator.record.store_away", error=why)
-        self._away = why
+        self.away = why
         for append in self._queue.drop_waiting():
             self._resolve(append, Unavailable("store_away", "the database is away; nothing was stored, try again"))
 

@@ -107,6 +107,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         admin = await stack.enter_async_context(
             listening(admin_app, settings.bind, settings.admin_port, "API_ADMIN_PORT")
         )
+        api = await stack.enter_async_context(listening(app, settings.bind, settings.port, "API_PORT"))
         async with asyncio.TaskGroup() as tasks:
             stages = [
                 tasks.create_task(recorder.run(), name="record"),
@@ -114,10 +115,9 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
                 tasks.create_task(_name_recent(reader, publisher), name="publish.recent"),
                 tasks.create_task(_watch_loop(metrics), name="loop_lag"),
             ]
-            async with listening(app, settings.bind, settings.port, "API_PORT") as api:
-                yield Service(api.addresses[0][1], admin.addresses[0][1], recorder, publisher)
-                readiness.draining = True
-                await recorder.close()
+            yield Service(api.addresses[0][1], admin.addresses[0][1], recorder, publisher)
+            readiness.draining = True
+            await recorder.close()
             await publisher.close()
             for stage in stages:
                 stage.cancel()

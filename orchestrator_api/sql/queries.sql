@@ -58,7 +58,8 @@ ORDER BY created_at DESC, run_id DESC LIMIT $5
 SELECT epoch()
 
 -- name: new_epoch
-UPDATE epochs SET life = gen_random_uuid() RETURNING epoch()
+-- What RETURNING would say is still the old one: a function sees the statement's snapshot.
+UPDATE epochs SET life = gen_random_uuid()
 
 -- name: session
 -- What a connection must find: settings under which "committed" means stored.

@@ -57,10 +57,11 @@ class Api:
 
 
 @asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[Api]:
-    """A running service with a client, PostgreSQL and Redis reached."""
+async def served(settings: Settings, *, problems: bool = False) -> AsyncIterator[Api]:
+    """A running service with a client, PostgreSQL and Redis reached. problems: some are expected."""
     async with running(settings) as service, aiohttp.ClientSession() as session:
-        await eventually(lambda: not service.recorder.problems() and not service.publisher.error, within=10)
+        await eventually(lambda: not service.recorder.away and not service.publisher.error, within=10)
+        assert problems or not service.recorder.problems()
         yield Api(service, session, settings)
 
 

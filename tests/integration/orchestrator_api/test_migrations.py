@@ -7,7 +7,7 @@ from importlib import resources
 import asyncpg
 import pytest
 
-from orchestrator_api import migrate
+from orchestrator_api import migrate, store
 from orchestrator_api.errors import StartError
 from orchestrator_api.migrate import Migration
 
@@ -121,7 +121,8 @@ async def test_epoch(migrated_database_url: str, database_url: str) -> None:
     here, there = await asyncpg.connect(migrated_database_url), await asyncpg.connect(database_url)
     first, same = await here.fetchval("SELECT epoch()"), await here.fetchval("SELECT epoch()")
     other = await there.fetchval("SELECT epoch()")
-    renewed = await here.fetchval("UPDATE epochs SET life = gen_random_uuid() RETURNING epoch()")
+    await here.execute(store.QUERIES["new_epoch"])
+    renewed = await here.fetchval(store.QUERIES["epoch"])
     await here.close()
     await there.close()
 

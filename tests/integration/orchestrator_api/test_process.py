@@ -97,7 +97,7 @@ async def test_not_ready_with_wrong_settings(
     await connection.execute(f"ALTER DATABASE {database} {statement}")
     await connection.close()
     environ = {"DATABASE_URL": migrated_database_url, "REDIS_URL": redis_url, "API_PORT": "0", "API_ADMIN_PORT": "0"}
-    async with served(Settings.from_env(environ)) as api:
+    async with served(Settings.from_env(environ), problems=True) as api:
         status, body = await api.get("/readyz")
 
     assert status == 503
