@@ -1,0 +1,1 @@
+"""The users' React hook in a real Chromium against the real services."""

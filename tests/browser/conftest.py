@@ -1,0 +1,102 @@
+"""Fixtures of the browser's tests: the built page on an origin of its own, Chromium, and the services.
+
+They need Debian's chromium, node and tests/browser/node_modules. Where those are missing a developer's tests are
+skipped and say how to get them; with CI=true they fail.
+"""
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.browser.driver import HERE, Browser
+from tests.browser.stack import Stack
+from tests.support.processes import clean_environ, services
+
+CHROMIUM = os.environ.get("CHROMIUM_BIN", "/usr/bin/chromium")
+BUILD_SECONDS = 60  # takes 0.1 s
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker's name, beside the tests that carry it."""
+    config.addinivalue_line("markers", "browser: needs Chromium, Node and tests/browser/node_modules")
+
+
+def missing() -> list[str]:
+    """The commands that get what is not here."""
+    commands = []
+    if not shutil.which(CHROMIUM):
+        commands.append("apt-get install --no-install-recommends chromium   (or set CHROMIUM_BIN)")
+    if not shutil.which("node") or not shutil.which("npm"):
+        commands.append("apt-get install --no-install-recommends nodejs npm   (Node 20 or later)")
+    wanted = json.loads((HERE / "package.json").read_text())["devDependencies"]
+    for name, version in wanted.items():
+        installed = HERE / "node_modules" / name / "package.json"
+        if not installed.exists() or json.loads(installed.read_text())["version"] != version:
+            commands.append("(cd tests/browser && npm ci)")
+            break
+    return commands
+
+
+@pytest.fixture(scope="session")
+def programs() -> None:
+    """Everything that is not Python is here; else skip, or fail under CI=true."""
+    commands = missing()
+    if not commands:
+        return
+    said = "the browser's tests need:\n  " + "\n  ".join(commands)
+    if os.environ.get("CI") == "true":
+        pytest.fail(said)
+    pytest.skip(said)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files and says nothing of it."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """No line a request among pytest's."""
+
+
+@pytest.fixture(scope="session")
+def site(programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The origin of the built page: a port of its own, so that the API and the hub are another origin to it."""
+    directory = tmp_path_factory.mktemp("page")
+    shutil.copy(HERE / "index.html", directory)
+    esbuild = HERE / "node_modules" / ".bin" / "esbuild"
+    options = ["--bundle", "--jsx=automatic", '--define:process.env.NODE_ENV="production"', "--log-level=warning"]
+    command: list[str | Path] = [esbuild, "page.jsx", *options, f"--outfile={directory / 'page.js'}"]
+    subprocess.run(command, cwd=HERE, check=True, timeout=BUILD_SECONDS)
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=directory)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def chromium(programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """The module's Chromium, its profile empty at the start."""
+    with Browser(CHROMIUM, "node", tmp_path_factory.mktemp("browser"), clean_environ()) as running:
+        yield running
+
+
+@pytest.fixture
+def browser(chromium: Browser, tmp_path: Path) -> Iterator[Browser]:
+    """Chromium without any tab; a picture of each that the test leaves goes to its directory."""
+    yield chromium
+    chromium.close_tabs(tmp_path)
+
+
+@pytest.fixture
+def stack(site: str, migrated_database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    """Both services on free ports, with a database of their own."""
+    with services(migrated_database_url, redis_url, tmp_path) as environ:
+        yield Stack(environ, site)

@@ -1,0 +1,125 @@
+// Drives Debian's chromium for driver.py: a command a line on stdin, its answer a line on stdout, the end of stdin is
+// the end. Each answer holds what the page shows and what the browser did until then.
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+const WAIT_MS = 15_000; // the longest that a test waits for is the hook's 4 s of silence; a busy machine adds to it
+const FLAGS = [
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+class Tab {
+  polls = [];
+  sockets = [];
+  errors = [];
+  crashes = [];
+
+  constructor(page) {
+    this.page = page;
+    const answers = new Map();
+    page.on("request", (request) => {
+      if (!new URL(request.url()).pathname.endsWith("/events")) return;
+      const poll = { status: null };
+      answers.set(request, poll);
+      this.polls.push(poll);
+    });
+    page.on("response", (response) => {
+      const poll = answers.get(response.request());
+      if (poll) poll.status = response.status();
+    });
+    page.on("websocket", (ws) => {
+      const socket = { url: ws.url(), open: true, frames: [] };
+      this.sockets.push(socket);
+      ws.on("framereceived", ({ payload }) => socket.frames.push(payload));
+      ws.on("close", () => (socket.open = false));
+    });
+    page.on("console", (message) => message.type() === "error" && this.errors.push(message.text()));
+    page.on("pageerror", (error) => this.crashes.push(String(error)));
+  }
+
+  // What the browser did: looked at first, then again after each of its events, as the recorders above run before.
+  async recorded(event, enough) {
+    const deadline = Date.now() + WAIT_MS;
+    while (!enough()) await this.page.waitForEvent(event, { timeout: Math.max(1, deadline - Date.now()) });
+  }
+
+  async state() {
+    const shown = await this.page.evaluate(() => ({
+      seqs: [...document.querySelectorAll("li")].map((item) => Number(item.dataset.seq)),
+      types: [...document.querySelectorAll("li")].map((item) => item.dataset.type),
+      terminal: document.querySelector("#state")?.dataset.terminal === "true",
+    }));
+    const { polls, sockets, errors, crashes } = this;
+    return { ...shown, polls, sockets, errors, crashes };
+  }
+}
+
+const commands = {
+  async shown(tab, { count }) {
+    const least = (least) => document.querySelectorAll("li").length >= least;
+    await tab.page.waitForFunction(least, count, { timeout: WAIT_MS });
+  },
+  async ended(tab) {
+    await tab.page.waitForSelector('#state[data-terminal="true"]', { timeout: WAIT_MS });
+  },
+  async polled(tab, { count }) {
+    await tab.recorded("response", () => tab.polls.filter((poll) => poll.status !== null).length >= count);
+  },
+  async complained(tab, { text }) {
+    await tab.recorded("console", () => tab.errors.some((error) => error.includes(text)));
+  },
+  // Only for time that is itself what is tested: `why` says for what, and nothing can be waited for instead.
+  async pass(tab, { milliseconds }) {
+    await tab.page.waitForTimeout(milliseconds);
+  },
+  async reload(tab) {
+    await tab.page.reload();
+  },
+};
+
+const [executablePath] = process.argv.slice(2);
+const browser = await chromium.launch({ executablePath, headless: true, chromiumSandbox: false, args: FLAGS });
+const tabs = new Map();
+
+async function run({ command, tab: name, ...options }) {
+  if (command === "open") {
+    const context = await browser.newContext({ viewport: { width: 640, height: 640 } });
+    const tab = new Tab(await context.newPage());
+    tabs.set(name, tab);
+    await tab.page.goto(options.url);
+    return await tab.state();
+  }
+  const tab = tabs.get(name);
+  if (command === "close") {
+    await tab.page.screenshot({ path: options.screenshot });
+    return await tab.page.context().close();
+  }
+  try {
+    await commands[command](tab, options);
+  } catch (error) {
+    const state = await tab.state().catch(String);
+    throw new Error(`${error.message}\n${JSON.stringify(state, null, 1)}`, { cause: error });
+  }
+  return await tab.state();
+}
+
+const say = (answer) => process.stdout.write(`${JSON.stringify(answer)}\n`);
+
+const lines = createInterface({ input: process.stdin });
+const ended = once(lines, "close");
+let last = Promise.resolve();
+lines.on("line", (line) => {
+  last = last
+    .then(() => run(JSON.parse(line)))
+    .then((state) => say({ state: state ?? null }))
+    .catch((error) => say({ problem: error.message }));
+});
+await ended;
+await last;
+await browser.close();
