@@ -35,7 +35,7 @@ def missing() -> list[str]:
     if not shutil.which(CHROMIUM):
         commands.append("apt-get install --no-install-recommends chromium   (or set CHROMIUM_BIN)")
     if not shutil.which("node") or not shutil.which("npm"):
-        commands.append("apt-get install --no-install-recommends nodejs npm   (Node 20 or later)")
+        commands.append("Node.js 20 or later with npm, by whatever way you install it (Debian 12 packages 18)")
     wanted = json.loads((HERE / "package.json").read_text())["devDependencies"]
     for name, version in wanted.items():
         installed = HERE / "node_modules" / name / "package.json"
