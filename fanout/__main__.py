@@ -9,10 +9,11 @@ import asyncio
 import gc
 import os
 import sys
+from argparse import ArgumentParser
 
 import structlog
 
-from . import logs
+from . import __version__, logs
 from .errors import SettingsError
 from .serve import serve
 from .settings import Settings
@@ -25,6 +26,9 @@ else:
 
 def main() -> int:
     """Run until a signal; the exit code."""
+    ArgumentParser(
+        prog="python -m fanout", description=f"fanout {__version__}: set by the environment alone"
+    ).parse_args()
     try:
         settings = Settings.from_env(os.environ)
     except SettingsError as exc:
@@ -34,8 +38,8 @@ def main() -> int:
     log = structlog.stdlib.get_logger("fanout")
     for name in Settings.unknown(os.environ):
         log.warning("fanout.unknown_variable", variable=name)
-    # A connection is some thirty objects that the collector watches, and none of them is ever in a circle when it goes
-    # (handshake.Handshake.release): looking at all of them again for every hundred handshakes is a seventh of their cost.
+    # A connection is some thirty objects that the collector watches, and none of them is in a circle when it goes
+    # (Handshake.release): looking at all of them again every few hundred handshakes is a seventh of their cost.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     try:

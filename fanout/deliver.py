@@ -248,7 +248,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def refuse(self, refusal: Refusal, body: bool = True) -> None:
         """Answer with a status instead of a socket."""
-        self._answer(handshake.problem(refusal.status, refusal.detail, refusal.field, refusal.headers), body)
+        self._answer(handshake.problem(refusal), body)
 
     def _answer(self, response: Response, body: bool = True) -> None:
         if response.status_code >= 400:

@@ -34,17 +34,38 @@ class Refusal(FanoutError):
         status: HTTP status.
         detail: the rule that was broken, for a person.
         field: the query parameter or header at fault; None: the request as a whole.
+        code: a stable name for programs; None: what the status is usually called here.
         headers: further response headers.
     """
 
     def __init__(
-        self, status: int, detail: str, field: str | None = None, headers: tuple[tuple[str, str], ...] = ()
+        self,
+        status: int,
+        detail: str,
+        field: str | None = None,
+        *,
+        code: str | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         super().__init__(status, detail, field)
         self.status = status
         self.detail = detail
         self.field = field
+        self.code = code or _CODES.get(status, "invalid" if field else "malformed")
         self.headers = headers
+
+
+_CODES = {
+    403: "origin_not_allowed",
+    404: "path_unknown",
+    405: "method_not_allowed",
+    408: "head_timeout",
+    414: "too_big",
+    426: "upgrade_required",
+    431: "too_big",
+    503: "restarting",
+    505: "version_unsupported",
+}
 
 
 class LinkLost(FanoutError):

@@ -109,16 +109,22 @@ def _no_cursor(after: list[str], epoch: list[str]) -> None:
         raise Refusal(400, f"after must be given once and match ^({CURSOR.pattern})$", "after")
     if after or epoch:
         field = "after" if after else "epoch"
-        raise Refusal(503, "no history yet: this hub cannot resume, open the socket without it", field)
+        detail = f"no history yet: this hub cannot resume, open the socket without {field}"
+        raise Refusal(503, detail, field, code="no_history")
 
 
-def problem(status: int, detail: str, field: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> Response:
-    """A response of `status` whose body is problem+json; the connection ends with it."""
-    phrase = http.HTTPStatus(status).phrase
-    body: dict[str, Any] = {"type": "about:blank", "title": phrase, "status": status, "detail": detail}
-    if field is not None:
-        body["field"] = field
-    return plain(status, orjson.dumps(body), "application/problem+json", headers)
+def problem(refusal: Refusal) -> Response:
+    """The response of a refusal, its body problem+json; the connection ends with it."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": http.HTTPStatus(refusal.status).phrase,
+        "status": refusal.status,
+        "code": refusal.code,
+        "detail": refusal.detail,
+    }
+    if refusal.field is not None:
+        body["field"] = refusal.field
+    return plain(refusal.status, orjson.dumps(body), "application/problem+json", refusal.headers)
 
 
 def plain(status: int, body: bytes, content_type: str, headers: Sequence[tuple[str, str]] = ()) -> Response:
@@ -145,7 +151,7 @@ class Handshake(ServerProtocol):
     def reject(self, status: StatusLike, text: str) -> Response:
         """Every refusal of the library's passes here: 400, 403, 405, 414, 426, 431, 505."""
         detail = " ".join(text.split()).removeprefix("Failed to open a WebSocket connection: ")
-        return problem(int(status), detail, "Origin" if status == http.HTTPStatus.FORBIDDEN else None)
+        return problem(Refusal(int(status), detail, "Origin" if status == http.HTTPStatus.FORBIDDEN else None))
 
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
         """Ours when it is offered. The library's own choice refuses clients that offer none."""

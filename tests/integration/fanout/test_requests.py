@@ -27,6 +27,7 @@ def problem(answer: bytes) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(body)
     assert found["status"] == status
     assert found["title"]
+    assert found["code"]
     assert found["detail"]
     return found
 
@@ -66,7 +67,7 @@ async def test_bad_query(hub: HubProcess, peer: Connect, query: str, field: str 
     raw.send(get("/ws" + query))
 
     found = problem(await raw.everything())
-    assert (found["status"], found.get("field")) == (400, field)
+    assert (found["status"], found["code"], found.get("field")) == (400, "invalid" if field else "malformed", field)
     assert rule in found["detail"]
 
 
@@ -77,7 +78,7 @@ async def test_no_history_yet(hub: HubProcess, peer: Connect, query: str) -> Non
     raw.send(get(f"/ws?username=a&{query}"))
 
     found = problem(await raw.everything())
-    assert (found["status"], found["field"]) == (503, query.partition("=")[0])
+    assert (found["status"], found["code"], found["field"]) == (503, "no_history", query.partition("=")[0])
     assert "no history yet" in found["detail"]
 
 

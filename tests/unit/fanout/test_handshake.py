@@ -122,19 +122,20 @@ def test_allowed_origins_are_literal() -> None:
 
 def test_problem() -> None:
     """A problem has type, title, status, detail and, where there is one, the field; its length is announced."""
-    response = problem(404, "nothing here", "path", (("X", "y"),))
+    response = problem(Refusal(404, "nothing here", "path", headers=(("X", "y"),)))
 
     assert json.loads(response.body) == {
         "type": "about:blank",
         "title": "Not Found",
         "status": 404,
+        "code": "path_unknown",
         "detail": "nothing here",
         "field": "path",
     }
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.headers["Content-Length"] == str(len(response.body))
     assert response.headers["X"] == "y"
-    assert "field" not in json.loads(problem(404, "nothing here").body)
+    assert "field" not in json.loads(problem(Refusal(404, "nothing here")).body)
 
 
 @pytest.mark.parametrize(
