@@ -48,7 +48,7 @@ def main() -> int:
             stores = stack.enter_context(open_stores(environment, data, supervisor))
             stack.callback(supervisor.stop)
             start_services(environment, stores, supervisor)
-            print(banner(environment, stores), flush=True)
+            supervisor.say(banner(environment, stores))
             raise supervisor.wait()
     except StopRequested:
         return 0

@@ -102,6 +102,10 @@ class Supervisor:
         if self._requested:
             raise StopRequested
 
+    def say(self, text: str) -> None:
+        """Show something of our own among the output."""
+        self._write(text.encode() + b"\n")
+
     def stop(self) -> None:
         """Stop all, the last started first: TERM to the whole group, KILL when the time is over."""
         for name, process in reversed(self._processes.items()):
