@@ -13,6 +13,7 @@ from orchestrator_api.errors import Unavailable
 
 READERS = 8  # connections: short statements only, and PostgreSQL's cores are the limit, not ours
 ACQUIRE_S = 2.0  # seconds to wait for a reading connection, then 503: a caller retries better than it queues
+RELEASE_S = 1.0  # seconds for the statement of a caller that went away to be cancelled
 STATEMENT_S = 5.0  # seconds: no statement of ours takes longer unless something is wrong
 
 SESSION = {
@@ -117,9 +118,13 @@ class Reader:
         try:
             yield connection
         except AWAY as error:
+            connection.terminate()  # what it is at may never end, and the pool makes another
             raise Unavailable("store_away", "the database went away; nothing was lost, try again") from error
         finally:
-            await pool.release(connection)
+            try:
+                await pool.release(connection, timeout=RELEASE_S)
+            except AWAY:
+                connection.terminate()
 
     async def fetch(self, query: str, *args: Any) -> list[Any]:
         """Runs a named query. Returns its rows; raises Unavailable."""

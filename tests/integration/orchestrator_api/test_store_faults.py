@@ -131,6 +131,24 @@ async def test_postgres_killed(own: Api, postgres_server: OwnPostgres) -> None:
     await eventually(lambda: _ready(own), within=5)
 
 
+async def test_postgres_frozen(own: Api, postgres_server: OwnPostgres) -> None:
+    """While PostgreSQL hangs, appends and polls are 503 with Retry-After, never 500, and go on when it wakes."""
+    await own.create("alice", "r1")
+    await own.append("r1", {"type": "before"})
+    postgres_server.freeze()
+    calls = [
+        own.session.get(own.url("/runs/r1/events")),
+        own.session.post(own.url("/runs/r1/events"), json={"type": "x"}),
+    ]
+    for response in await asyncio.gather(*calls):
+        assert response.status == 503
+        assert int(response.headers["Retry-After"]) >= 1
+        await response.release()
+    postgres_server.thaw()
+    await eventually(lambda: _ready(own), within=10)
+    assert (await own.append("r1", {"type": "after"}))[0][0] in (2, 3)  # the keyless one's outcome was unknown
+
+
 async def _ready(api: Api) -> bool:
     return (await api.get("/readyz"))[0] == 200
 
