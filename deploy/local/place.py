@@ -159,7 +159,13 @@ def open_tree(bin_dir: Path) -> Path:
     libraries = prefix.parent.with_name(f"{prefix.parent.name}.libs")
     if libraries.is_dir():
         shutil.copytree(libraries, building / libraries.name)
-    for directory in [building, *(path for path in building.rglob("*") if path.is_dir())]:
-        directory.chmod(0o755)
+    _open_to_all(building)
     building.rename(tree)
     return copy
+
+
+def _open_to_all(tree: Path) -> None:
+    """Let any account read the tree and run what its owner may run: root's umask may have said otherwise."""
+    for path in [tree, *tree.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)

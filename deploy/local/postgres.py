@@ -149,7 +149,9 @@ class Postgres:
                 )
             return
         top = self._data.postgres_directory
-        top.mkdir(mode=0o711 if self._account else 0o700, parents=True, exist_ok=True)
+        top.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._account:
+            top.chmod(0o711)  # in a step of its own: the umask has no say
         unfinished = top / "data.tmp"
         if unfinished.exists():
             shutil.rmtree(unfinished)

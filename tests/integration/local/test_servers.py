@@ -1,6 +1,8 @@
 """deploy.local's servers: they start, answer, survive a restart, and can be hurt as the fault tests need."""
 
+import contextlib
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from deploy.local import place
 from deploy.local.binaries import find_postgres, find_redis
 from deploy.local.errors import LocalError
 from deploy.local.place import DataDirectory
@@ -156,3 +159,29 @@ def test_running_url(data_directories: Callable[[str], DataDirectory]) -> None:
     with server:
         assert running_url(directory) == server.url()
     assert running_url(directory) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands PostgreSQL to another account")
+def test_closed_checkout(data_directories: Callable[[str], DataDirectory], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root's PostgreSQL runs from a checkout that is closed to others, whatever the umask; old copies are deleted."""
+    umask = os.umask(0o077)
+    monkeypatch.setattr("deploy.local.place.reachable", lambda _: False)
+    old = place.open_directory() / "tree-old"
+    old.mkdir()
+    directory = data_directories("closed")
+    try:
+        with Postgres(directory, find_postgres(os.environ)) as server:
+            home = server.data
+            owner = Path(f"/proc/{server.running.pid}").stat().st_uid
+    finally:
+        os.umask(umask)
+        directory.remove()
+        for tree in place.open_directory().glob("tree-*"):
+            shutil.rmtree(tree)
+        with contextlib.suppress(OSError):
+            place.open_directory().rmdir()  # unless this checkout is a closed one
+
+    assert owner != 0
+    assert place.OPEN_PARENT in home.parents
+    assert not home.exists()
+    assert not old.exists()
