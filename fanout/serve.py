@@ -17,7 +17,7 @@ from .deliver import Connection, Hub
 from .errors import SettingsError, StageEnded
 from .metrics import HubCollector, Metrics, registry
 from .route import Router
-from .settings import Settings
+from .settings import Settings, masked
 from .subscribe import Subscription
 
 BACKLOG: Final = 4096  # connections that the kernel holds while the loop is busy; a reconnect storm is thousands
@@ -36,7 +36,7 @@ async def serve(settings: Settings) -> None:
     metrics = Metrics()
     router = Router(judged=settings.history_url is not None, hold=settings.hold)
     hub = Hub(settings, router, _wheel(settings), metrics)
-    subscription = Subscription(settings.redis_url, hub.receive, metrics)
+    subscription = _subscription(hub)
     state, collector = _observed(settings, hub, subscription)
     async with _listening(hub) as (server, port), _administered(state, collector, settings) as admin_port:
         log.info("fanout.listening", bind=settings.bind, port=port, admin_port=admin_port, redis=subscription.address)
@@ -81,16 +81,24 @@ def _wheel(settings: Settings) -> pings.Wheel[Connection]:
     return pings.Wheel(tick=min(0.25, min(times) / 4), longest=max(times))
 
 
+def _subscription(hub: Hub) -> Subscription:
+    url = hub.settings.redis_url
+    try:
+        return Subscription(url, hub.receive, hub.metrics)
+    except (TypeError, ValueError) as exc:  # options behind the ?, which only redis-py knows
+        raise SettingsError("REDIS_URL", f"must be a URL that redis-py reads ({exc})", masked(url)) from exc
+
+
 def _stage(stages: asyncio.TaskGroup, name: str, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
     """Start a stage that is to run for ever: any end but ours is the end of the process."""
 
     async def undertaken() -> None:
         try:
             await work
+            raise StageEnded(name)
         except Exception:
             log.exception("fanout.stage_died", stage=name)
             raise
-        raise StageEnded(name)
 
     return stages.create_task(undertaken(), name=name)
 

@@ -95,8 +95,8 @@ def _setting(variable: str, default: str, parse: Callable[[str], Any], meaning: 
     return field(default=value, metadata={"env": variable, "default": default, "parse": parse, "meaning": meaning})
 
 
-def _masked(text: str) -> str:
-    """The value for an error line: what stands before an @ in a URL may be a password."""
+def masked(text: str) -> str:
+    """`text` for an error line: what stands before an @ in a URL may be a password."""
     return re.sub(r"//[^/]*@", "//***@", text)
 
 
@@ -179,7 +179,7 @@ class Settings:
             try:
                 values[item.name] = item.metadata["parse"](text)
             except ValueError as rule:
-                raise SettingsError(variable, str(rule), _masked(text)) from rule
+                raise SettingsError(variable, str(rule), masked(text)) from rule
         settings = cls(**values)
         if settings.port and settings.port == settings.admin_port:
             raise SettingsError("FANOUT_ADMIN_PORT", "must differ from FANOUT_PORT", str(settings.admin_port))

@@ -162,7 +162,7 @@ class Subscription:
             return str(exc)
         except TimeoutError:
             return f"no connection within {CONNECT_TIMEOUT:g} s"
-        except OSError as exc:
+        except (OSError, UnicodeError) as exc:  # UnicodeError: a host name that no resolver can be asked for
             return str(exc)
         finally:
             if link is not None:

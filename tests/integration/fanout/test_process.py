@@ -123,6 +123,18 @@ def test_bad_redis_url_hides_its_password() -> None:
     assert "secret" not in ended.stderr
 
 
+def test_redis_url_with_unknown_options(free_port: Callable[[], int]) -> None:
+    """Options of REDIS_URL that redis-py does not know are one line, and exit code 1."""
+    ports = {"FANOUT_PORT": str(free_port()), "FANOUT_ADMIN_PORT": str(free_port())}
+    ended = run(REDIS_URL="redis://:secret@h/0?colour=red", **ports)
+
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("fanout: REDIS_URL: ")
+    assert "colour" in line
+    assert "secret" not in line
+
+
 def test_unknown_variable(start_hub: StartHub) -> None:
     """A FANOUT_ variable that means nothing is warned of, by name."""
     hub = start_hub(FANOUT_PROT="1")
