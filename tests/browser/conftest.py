@@ -24,11 +24,6 @@ CHROMIUM = os.environ.get("CHROMIUM_BIN", "/usr/bin/chromium")
 BUILD_SECONDS = 60  # takes 0.1 s
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The marker's name, beside the tests that carry it."""
-    config.addinivalue_line("markers", "browser: needs Chromium, Node and tests/browser/node_modules")
-
-
 def missing() -> list[str]:
     """The commands that get what is not here."""
     commands = []
