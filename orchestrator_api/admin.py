@@ -50,8 +50,18 @@ class Readiness:
 
     async def ready(self, _: web.Request) -> web.Response:
         """GET /readyz: 200, or 503 with the reasons. Redis away is named, and is no reason."""
-        problems = await self.problems()
-        degraded = [f"redis: {self._publisher.error}"] if self._publisher.error else []
+        return self._answer(await self.problems(), self._publisher.error)
+
+    async def ready_in_public(self, _: web.Request) -> web.Response:
+        """The same on the API's own port: which part, not what it said, because that names addresses."""
+        problems = [
+            "postgres: away" if problem.startswith("postgres:") else problem for problem in await self.problems()
+        ]
+        return self._answer(problems, self._publisher.error and "away")
+
+    @staticmethod
+    def _answer(problems: list[str], redis: str) -> web.Response:
+        degraded = [f"redis: {redis}"] if redis else []
         body = {"status": "not ready" if problems else "ready", "problems": problems, "degraded": degraded}
         return json_response(body, status=503 if problems else 200)
 

@@ -10,6 +10,8 @@ StartError              a setting, a port or a schema: the operator's; one line,
 import http
 from typing import Any
 
+LONGEST = 400  # characters of a member
+
 
 class Problem(Exception):
     """An answer other than the one that was asked for.
@@ -32,7 +34,12 @@ class Problem(Exception):
         body = {"type": "about:blank", "title": title, "status": self.status, "code": self.code, "detail": self.detail}
         if self.field is not None:
             body["field"] = self.field
-        return body | self.extra
+        return {name: _short(value) if isinstance(value, str) else value for name, value in (body | self.extra).items()}
+
+
+def _short(text: str) -> str:
+    """A part of the request as it may be sent back: not by the megabyte, and Unicode."""
+    return (text if len(text) <= LONGEST else text[:LONGEST] + "...").encode("utf-8", "backslashreplace").decode()
 
 
 class BadRequest(Problem):

@@ -41,6 +41,8 @@ INTEGERS = (-(2**63), 2**64 - 1)  # what every JSON library of ours keeps exactl
 DEPTH = 64  # levels; every reader's recursion limit is above it
 NUMBERS_BYTES = len('{"id":9007199254740991,"seq":9007199254740991,') + len("1697234568.412345")  # the rest of a frame
 
+TOO_LARGE = Decimal("Infinity")  # stands for a number beyond a double's range
+
 OPEN = re.compile(rb"[\[{]")
 
 
@@ -104,9 +106,9 @@ def _parse_carefully(body: bytes) -> Any:
         found = dict(items)
         if len(found) == len(items):
             return found
-        names = [key for key, _ in items]
+        seen: set[str] = set()
         twice = _Twice(found)
-        twice.name = next(key for key in names if names.count(key) > 1)
+        twice.name = next(key for key, _ in items if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         return twice
 
     def constant(text: str) -> None:
@@ -114,10 +116,15 @@ def _parse_carefully(body: bytes) -> Any:
 
     def number(text: str) -> float | Decimal:
         value = float(text)
-        return value if math.isfinite(value) else Decimal(text)  # which no frame can carry: `event` refuses it by name
+        return value if math.isfinite(value) else TOO_LARGE  # which no frame can carry: `event` refuses it by name
+
+    def integer(text: str) -> int:
+        return int(text) if len(text) <= 20 else INTEGERS[1] + 1  # int() refuses thousands of digits, in its own words
 
     try:
-        return json.loads(body.decode(), object_pairs_hook=pairs, parse_constant=constant, parse_float=number)
+        return json.loads(
+            body.decode(), object_pairs_hook=pairs, parse_constant=constant, parse_float=number, parse_int=integer
+        )
     except RecursionError:
         raise BadRequest("body", f"is nested deeper than {DEPTH} levels", status=400, code="malformed") from None
     except UnicodeDecodeError:
@@ -165,10 +172,9 @@ def event(value: Any, run_id: str, username: str, now: float, field: str = "body
         kind.encode(),
         orjson.dumps(timestamp),
     )
-    encoded = keepable(fields, field)
+    most = FRAME_BYTES - len(before) - NUMBERS_BYTES
+    encoded = keepable(fields, field, most, f"its frame must not exceed {FRAME_BYTES} bytes")
     after = b"," + encoded[1:] if fields else b"}"
-    if len(before) + len(after) + NUMBERS_BYTES > FRAME_BYTES:
-        raise BadRequest(field, f"its frame must not exceed {FRAME_BYTES} bytes", code="too_big")
     digest = content_digest(given) if key is not None else None
     status = TERMINAL.get(kind) or ("rendering" if kind == RENDERING else None)
     return Event(before, after, key, digest, status, _progress(fields, status), _step(fields))
@@ -185,12 +191,14 @@ def _timestamp(value: Any, field: str) -> float | int:
     return value
 
 
-def keepable(value: Any, field: str) -> bytes:
-    """Returns value as JSON. Raises BadRequest that names the part which no frame can carry."""
+def keepable(value: Any, field: str, most: int, rule: str) -> bytes:
+    """Returns value as JSON of at most so many bytes. Raises BadRequest (rule), or one that names the faulty part."""
     try:
         encoded = orjson.dumps(value)
     except (orjson.JSONEncodeError, TypeError, RecursionError):
         encoded = None
+    if encoded is not None and len(encoded) > most:  # before its parts are looked at one by one
+        raise BadRequest(field, rule, code="too_big")
     # The last two are only suspicions: an escaped backslash before "u0000", many brackets side by side.
     if encoded is None or b"\\u0000" in encoded or len(OPEN.findall(encoded)) > DEPTH:
         for key, child in value.items() if isinstance(value, dict) else [(None, value)]:
@@ -246,7 +254,9 @@ def _progress(fields: dict[str, Any], status: str | None) -> float | None:
     step, total = fields.get("step_number"), fields.get("total_steps")
     if value is None and fields.get("status") == "completed" and type(step) is int and type(total) is int and total > 0:
         value = 100 * step / total
-    return float(value) if isinstance(value, int | float) and value is not True and 0 <= value <= 100 else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+        return None
+    return float(value)
 
 
 def _step(fields: dict[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from orchestrator_api import events
 from orchestrator_api.errors import BadRequest, Conflict, Problem
 from orchestrator_api.events import frame
 from orchestrator_api.store import Reader
-from orchestrator_api.web import json_response, path_name, query_count, query_name, query_one, read_body
+from orchestrator_api.web import json_response, of_pattern, path_name, query_count, query_name, query_one, read_body
 
 log = structlog.get_logger("orchestrator_api")
 
@@ -124,7 +124,7 @@ class History:
         if len(runs) > RUN_FILTERS:
             raise BadRequest("run_id", f"must not be given more than {RUN_FILTERS} times", status=400)
         for run_id in runs:
-            events.name(events.RUN_ID, run_id, "run_id")
+            of_pattern(events.RUN_ID, run_id, "run_id")
         rows = await self._reader.fetch("feed_page", username, after, runs or None, limit, PAGE_BYTES)
         check_cursor(after, epoch, rows[0])
         found = [row for row in rows if row["id"] is not None]

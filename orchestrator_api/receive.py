@@ -119,17 +119,15 @@ def _create(said: dict[str, Any], key: str | None) -> Append:
 def _text(value: Any, field: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= WORKFLOW_CHARACTERS:
         raise BadRequest(field, f"must be text of 1 to {WORKFLOW_CHARACTERS} characters")
-    events.keepable(value, field)
+    events.keepable(value, field, METADATA_BYTES, f"must be text of 1 to {WORKFLOW_CHARACTERS} characters")
     return value
 
 
 def _metadata(value: Any) -> str | None:
     if value is None:
         return None
-    encoded = events.keepable(events.an_object(value, "metadata"), "metadata")
-    if len(encoded) > METADATA_BYTES:
-        raise BadRequest("metadata", f"must not exceed {METADATA_BYTES} bytes", code="too_big")
-    return encoded.decode()
+    said = events.an_object(value, "metadata")
+    return events.keepable(said, "metadata", METADATA_BYTES, f"must not exceed {METADATA_BYTES} bytes").decode()
 
 
 def _new_run_id(workflow: str | None) -> str:

@@ -122,7 +122,7 @@ class Recorder:
         if self._closing:
             raise Unavailable("restarting", "this process is going away; nothing was stored, try again")
         if self.away:
-            raise Unavailable("store_away", f"the database is away ({self.away}); nothing was stored, try again")
+            raise Unavailable("store_away", "the database is away; nothing was stored, try again")
         if not self._queue.offer(append):
             raise Unavailable("overloaded", "too much waits to be stored; nothing was stored, try again")
         self._offered.set()

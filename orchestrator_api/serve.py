@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,10 +22,11 @@ from orchestrator_api.receive import Receiver
 from orchestrator_api.record import Recorder
 from orchestrator_api.settings import Settings
 from orchestrator_api.store import Reader
-from orchestrator_api.web import BODY_BYTES, IDLE_S, Handler, Origins, observe
+from orchestrator_api.web import BODY_BYTES, IDLE_S, Connection, Handler, Origins, expect, observe
 
 log = structlog.get_logger("orchestrator_api")
 
+UNREAD_S = 10.0  # seconds that a peer may read nothing of what waits for it
 BACKLOG = 4096  # connections that may wait to be accepted
 SHUTDOWN_S = 5.0  # seconds for requests that run when TERM comes
 LAG_S = 0.5  # seconds between looks at how late the loop's timers are
@@ -46,32 +48,46 @@ def routes(receiver: Receiver, history: History, readiness: Readiness) -> list[w
     ]
     found = [(method, prefix + path, handler) for prefix in ("/api/v1", "") for method, path, handler in runs]
     found += [(method, "/api/v1" + path, handler) for method, path, handler in feeds]
-    found += [("GET", "/healthz", healthy), ("GET", "/readyz", readiness.ready)]
-    return [web.get(path, handler) if method == "GET" else web.post(path, handler) for method, path, handler in found]
+    found += [("GET", "/healthz", healthy), ("GET", "/readyz", readiness.ready_in_public)]
+    return [
+        (web.get if method == "GET" else web.post)(path, handler, expect_handler=expect)
+        for method, path, handler in found
+    ]
 
 
 @asynccontextmanager
-async def listening(app: web.Application, host: str, port: int, variable: str) -> AsyncIterator[web.AppRunner]:
+async def listening(app: web.Application, host: str, port: int, variable: str) -> AsyncIterator[int]:
     """Serves an application while the context lasts. Raises StartError that names the variable of a port in use."""
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handler_cancellation=True,  # a caller that goes away is withdrawn
-        keepalive_timeout=IDLE_S,
-        lingering_time=1,
-        shutdown_timeout=SHUTDOWN_S,
-    )
+    # handler_cancellation: a caller that goes away is withdrawn
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
+    loop = asyncio.get_running_loop()
+
+    def connection() -> Connection:
+        assert runner.server is not None  # noqa: S101 - it is set up
+        return Connection(
+            runner.server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # none
+            keepalive_timeout=IDLE_S,
+            lingering_time=1,
+            auto_decompress=False,
+        )
+
     try:
-        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+        server = await loop.create_server(connection, host, port, backlog=BACKLOG)
     except OSError as error:
         await runner.cleanup()
         if error.errno == errno.EADDRINUSE:
             raise StartError(f"port {port} is in use: set {variable} to another") from None
         raise StartError(f"cannot listen on {host}:{port}: {error.strerror}: see BIND and {variable}") from None
+    for listener in server.sockets:
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: also ends a peer that reads nothing (a window of 0)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_S))
     try:
-        yield runner
+        yield server.sockets[0].getsockname()[1]
     finally:
+        server.close()
         await runner.cleanup()
 
 
@@ -115,7 +131,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
                 tasks.create_task(_name_recent(reader, publisher), name="publish.recent"),
                 tasks.create_task(_watch_loop(metrics), name="loop_lag"),
             ]
-            yield Service(api.addresses[0][1], admin.addresses[0][1], recorder, publisher)
+            yield Service(api, admin, recorder, publisher)
             readiness.draining = True
             await recorder.close()
             await publisher.close()

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 
 from orchestrator_api.errors import BadRequest, Problem, Unavailable
 from orchestrator_api.events import RULES
@@ -18,10 +19,8 @@ log = structlog.get_logger("orchestrator_api")
 
 BODY_BYTES = 4 * 2**20  # a batch
 BODY_S = 10.0  # seconds for a body to arrive; a peer that stops half-way holds nothing longer
-IDLE_S = (
-    10.0  # seconds until a connection that says nothing, or half a head, is closed; proxies must keep theirs shorter
-)
-LOOPBACK = re.compile(r"https?://(localhost|127(?:\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+IDLE_S = 10.0  # seconds until a connection that says nothing, or half a head, is closed; a proxy's must be shorter
+LOOPBACK = re.compile(r"https?://(localhost|127(?:\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE | re.ASCII)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -53,13 +52,14 @@ def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | No
 
 async def read_body(request: web.Request) -> bytes:
     """Returns the request's body. Raises Problem when it is too large (413) or stops half-way (408)."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise BadRequest("Content-Encoding", "bodies are taken uncompressed", status=415)
     if (request.content_length or 0) > BODY_BYTES:
         raise _too_large()
     try:
         async with asyncio.timeout(BODY_S):
             return await request.read()
     except TimeoutError:
-        request.protocol.force_close()
         raise Problem(408, "body_timeout", f"the body did not arrive within {BODY_S:.0f} s", field="body") from None
     except web.HTTPRequestEntityTooLarge:
         raise _too_large() from None
@@ -71,7 +71,7 @@ def _too_large() -> Problem:
 
 def path_name(request: web.Request, name: str, pattern: re.Pattern[str]) -> str:
     """Returns a part of the path. Raises BadRequest (400) when it is not of that pattern."""
-    return _of_pattern(pattern, request.match_info[name], name)
+    return of_pattern(pattern, request.match_info[name], name)
 
 
 def query_one(request: web.Request, name: str) -> str | None:
@@ -85,7 +85,7 @@ def query_one(request: web.Request, name: str) -> str | None:
 def query_name(request: web.Request, name: str, pattern: re.Pattern[str]) -> str | None:
     """Returns a parameter of the query, or None. Raises BadRequest (400) when it is not of that pattern."""
     value = query_one(request, name)
-    return None if value is None else _of_pattern(pattern, value, name)
+    return None if value is None else of_pattern(pattern, value, name)
 
 
 def query_count(request: web.Request, name: str, default: int, most: int) -> int:
@@ -98,7 +98,8 @@ def query_count(request: web.Request, name: str, default: int, most: int) -> int
     return int(value)
 
 
-def _of_pattern(pattern: re.Pattern[str], value: str, name: str) -> str:
+def of_pattern(pattern: re.Pattern[str], value: str, name: str) -> str:
+    """Returns value when it is of that pattern. Raises BadRequest (400)."""
     if not pattern.fullmatch(value):
         hint = "; in a query a '+' means a space, write %2B for a plus" if " " in value else ""
         raise BadRequest(name, RULES[pattern] + hint, status=400)
@@ -173,7 +174,10 @@ async def _answer(request: web.Request, handler: Handler, origins: Origins) -> w
             )
         return await handler(request)
     except Problem as problem:
-        return problem_response(problem, plain=_wants_plain(request, problem.status))
+        response = problem_response(problem, plain=_wants_plain(request, problem.status))
+        if problem.status == 408:
+            response.force_close()
+        return response
     except web.HTTPException as error:
         return problem_response(_as_problem(error))
     except (asyncio.CancelledError, ConnectionError):
@@ -183,6 +187,39 @@ async def _answer(request: web.Request, handler: Handler, origins: Origins) -> w
         return problem_response(
             Problem(500, "internal", "something broke on our side"), plain=_wants_plain(request, 500)
         )
+
+
+async def expect(request: web.Request) -> web.StreamResponse | None:
+    """Answers `Expect` before the body is read: goes on for 100-continue, 417 for the rest."""
+    if request.headers["Expect"].lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+        return None
+    return problem_response(Problem(417, "expectation_unknown", "only 100-continue is known", field="Expect"))
+
+
+class Connection(web.RequestHandler):
+    """One connection. What is no HTTP is answered like everything else, and neither sent back nor logged."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Returns the answer to what never became a request (4xx), or to a fault outside of `observe` (5xx)."""
+        if status >= 500:
+            log.error("orchestrator.unhandled", exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun already")
+        problem = Problem(500, "internal", "something broke on our side")
+        if isinstance(exc, LineTooLong):
+            problem = Problem(431, "too_big", "the request line or a header is too long", field="head")
+        elif status < 500:
+            problem = Problem(400, "malformed", "this is not a well-formed HTTP/1.1 request", field="head")
+        response = problem_response(problem)
+        response.headers["Server"] = "runfeed"
+        response.force_close()
+        return response
 
 
 def _wants_plain(request: web.Request, status: int) -> bool:
