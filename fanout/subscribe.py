@@ -36,6 +36,11 @@ def _packed(*words: str) -> bytes:
     return cast(bytes, hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub knows one word only
 
 
+def backoff(failures: int) -> float:
+    """Seconds until the next try. Full jitter: hubs that lost the same Redis do not come back as one."""
+    return random.uniform(0, min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(failures, 10)))  # noqa: S311 - spreads load
+
+
 class Link(asyncio.Protocol):
     """One subscribed connection.
 
@@ -147,9 +152,8 @@ class Subscription:
             elif why != told:
                 told = why
                 log.warning("fanout.redis_waiting", redis=self.address, reason=why)
-            # Full jitter: hubs that lost the same Redis do not come back as one.
-            await asyncio.sleep(random.uniform(0, min(BACKOFF_MOST, BACKOFF_FIRST * 2**failures)))  # noqa: S311
-            failures = min(failures + 1, 10)
+            await asyncio.sleep(backoff(failures))
+            failures += 1
 
     async def _one_life(self) -> str:
         """One connection from its first try to its end; the reason of the end."""

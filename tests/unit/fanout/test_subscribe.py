@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from fanout.metrics import Metrics
-from fanout.subscribe import Link, Subscription
+from fanout.subscribe import Link, Subscription, backoff
 
 SUBSCRIBED = b"*3\r\n$10\r\npsubscribe\r\n$5\r\nrun:*\r\n:1\r\n"
 PONG = b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"
@@ -80,6 +80,15 @@ async def test_not_resp() -> None:
 
     assert "not RESP" in link.lost.result()
     assert heard.reads == [[b"1"]]
+
+
+@pytest.mark.parametrize(("failures", "most"), [(0, 0.05), (1, 0.1), (4, 0.8), (5, 1.0), (10_000, 1.0)])
+def test_backoff(failures: int, most: float) -> None:
+    """The next try comes after a random time, twice as long at most with each failure, a second at most in all."""
+    drawn = [backoff(failures) for _ in range(500)]
+
+    assert 0 <= min(drawn) < most / 10
+    assert most * 0.9 < max(drawn) <= most
 
 
 async def test_first_reason_counts() -> None:
