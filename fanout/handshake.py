@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 from websockets.typing import Origin, StatusLike, Subprotocol
@@ -28,6 +29,7 @@ MAX_RUNS: Final = 128  # run_id filters of one socket
 CONTROL_PROTOCOL: Final = Subprotocol("runfeed.v1")
 CURSOR: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 _LOOPBACK: Final = re.compile(r"https?://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?")
+_ALLOW: Final = "GET, HEAD, OPTIONS"
 _MAX_PARAMETERS: Final = 256  # far above what /ws knows; bounds the work for one request line
 # The library logs each connection at INFO; ours is one line a socket's life.
 _LOGGER: Final = logging.getLogger("websockets.server")
@@ -171,16 +173,34 @@ class Handshake(ServerProtocol):
         return str(cause) if isinstance(cause, (ValueError, NotImplementedError)) else "this is no HTTP/1.1 request"
 
 
+def preflight(protocol: Handshake, request: Request) -> Response:
+    """What a browser asks before a page may send a header of its own: 204, and the origin's name if it is allowed."""
+    fields = Headers([("Date", email.utils.formatdate(usegmt=True)), ("Connection", "close"), ("Allow", _ALLOW)])
+    try:
+        origin = protocol.process_origin(request.headers)
+    except InvalidHandshake:
+        origin = None
+    if origin is not None:
+        fields["Access-Control-Allow-Origin"] = origin
+        fields["Access-Control-Allow-Methods"] = _ALLOW
+        fields["Access-Control-Allow-Headers"] = "Last-Event-ID"
+        fields["Access-Control-Max-Age"] = "600"
+        fields["Vary"] = "Origin"
+    return Response(204, "No Content", fields)
+
+
 def respond(protocol: Handshake, request: Request) -> tuple[Response, Admission | None]:
     """The answer to `request`, with the admission when it is 101.
 
     Raises:
         Refusal: there is nothing here for this request.
     """
+    if request.method == "OPTIONS":
+        return preflight(protocol, request), None
     path, query = split_target(request.path)
     if path == "/healthz":
         if request.method not in ("GET", "HEAD"):
-            raise Refusal(405, "GET or HEAD only", headers=(("Allow", "GET, HEAD"),))
+            raise Refusal(405, "GET or HEAD only", headers=(("Allow", _ALLOW),))
         return plain(200, b'{"status":"ok"}', "application/json"), None
     if path != "/ws":
         raise Refusal(404, "there is /ws?username=NAME and /healthz here")

@@ -136,7 +136,7 @@ async def test_allow_header(hub: HubProcess, peer: Connect) -> None:
     """A 405 names the methods that are allowed, a 426 the protocol."""
     for head, name, value in (
         (get("/ws", method="PUT"), "allow", "GET"),
-        (get("/healthz", "", "PUT"), "allow", "GET, HEAD"),
+        (get("/healthz", "", "PUT"), "allow", "GET, HEAD, OPTIONS"),
         (get("/ws", ""), "upgrade", "websocket"),
     ):
         raw = await peer(hub)

@@ -120,6 +120,19 @@ def test_allowed_origins_are_literal() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [("", None), ("https://evil.io", None), ("http://localhost:5173", "http://localhost:5173")],
+)
+def test_preflight(origin: str, allowed: str | None) -> None:
+    """OPTIONS is answered 204 at every path, and names the origin only if it is allowed."""
+    response, admission = asked("/ws", f"Origin: {origin}\r\n" if origin else "", "OPTIONS")
+
+    assert (response.status_code, admission, response.body) == (204, None, b"")
+    assert response.headers.get("Access-Control-Allow-Origin") == allowed
+    assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
 def test_problem() -> None:
     """A problem has type, title, status, detail and, where there is one, the field; its length is announced."""
     response = problem(Refusal(404, "nothing here", "path", headers=(("X", "y"),)))
