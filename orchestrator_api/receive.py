@@ -13,8 +13,9 @@ from orchestrator_api import events
 from orchestrator_api.errors import BadRequest, Problem
 from orchestrator_api.groups import Append, Create
 from orchestrator_api.history import run_body
-from orchestrator_api.record import Recorder, Stored
+from orchestrator_api.record import Recorder
 from orchestrator_api.store import Reader
+from orchestrator_api.transaction import Stored
 from orchestrator_api.web import json_response, path_name, read_body
 
 BATCH_EVENTS = 1000

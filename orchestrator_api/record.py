@@ -6,17 +6,17 @@ transaction. After the commit, and before the callers are answered, the frames a
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import asyncpg
 import structlog
 
 from orchestrator_api import store
-from orchestrator_api.errors import Conflict, Problem, Unavailable
+from orchestrator_api.errors import Problem, Unavailable
 from orchestrator_api.events import frame
 from orchestrator_api.groups import Append, Queue
 from orchestrator_api.metrics import Metrics
+from orchestrator_api.transaction import Stored, arguments, busy, outcome_unknown, refusal
 
 log = structlog.get_logger("orchestrator_api")
 
@@ -31,16 +31,6 @@ DEADLOCK_TRIES = 5  # our own lock order allows none; a stranger's session may s
 # SQLSTATE classes that blame the data: cardinality, data, integrity, program limits.
 DATA_FAULTS = ("21", "22", "23", "54")
 CONNECT_FAULTS: tuple[type[Exception], ...] = (*store.AWAY, asyncpg.PostgresError)
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What an append came to. numbers: (id, seq) of each event in the order sent; new: something was stored now."""
-
-    run_id: str
-    status: str
-    numbers: list[tuple[int, int]]
-    new: bool
 
 
 class Publisher(Protocol):
@@ -98,8 +88,8 @@ class Recorder:
                 raise outcome
             return outcome  # type: ignore[no-any-return]
         if append.unknown or append.taken:
-            raise _outcome_unknown()
-        raise _busy()
+            raise outcome_unknown()
+        raise busy()
 
     async def run(self) -> None:
         """Runs both lanes until cancelled; a lane that dies takes the process with it."""
@@ -246,7 +236,7 @@ class Recorder:
             if not append.tails:
                 append.tails = [event.tail(now) for event in append.events]
         began = time.perf_counter()
-        row = await connection.fetchrow(store.QUERIES["append"], wait_ms, now, *_arguments(group))
+        row = await connection.fetchrow(store.QUERIES["append"], wait_ms, now, *arguments(group))
         self._metrics.committed(time.perf_counter() - began, len(group))
         return row
 
@@ -293,11 +283,11 @@ class Recorder:
             self._metrics.appended(outcome, sum(made for _, _, made in numbers))
             return Stored(run_id, status, [(event_id, seq) for event_id, seq, _ in numbers], outcome == "stored")
         self._metrics.appended(outcome, 0)
-        return _refusal(outcome, append)
+        return refusal(outcome, append)
 
     def _lock_missed(self, group: list[Append], wait_ms: int | None) -> None:
         over = [append for append in group if append.expired and not append.unknown]
-        self._refuse(over, _busy())
+        self._refuse(over, busy())
         left = [append for append in group if append not in over]
         self._queue.put_back(left, time.monotonic(), slow=True, waited=wait_ms is not None)
         self._slowed.set()
@@ -314,7 +304,7 @@ class Recorder:
                 again.append(append)
             else:
                 self._metrics.appended("outcome_unknown", 0)
-                self._resolve(append, _outcome_unknown())
+                self._resolve(append, outcome_unknown())
         self._queue.put_back(again, time.monotonic(), slow=False)
 
     async def _failed(
@@ -346,54 +336,3 @@ class Recorder:
         append.taken = False
         if not append.answer.done():
             append.answer.set_result(answer)
-
-
-def _busy() -> Unavailable:
-    return Unavailable("busy", "the run's feed is locked elsewhere for too long; nothing was stored, try again")
-
-
-def _outcome_unknown() -> Unavailable:
-    return Unavailable(
-        "outcome_unknown",
-        "the connection to the database broke before its answer: it may be stored; a keyed request can be repeated",
-    )
-
-
-def _refusal(outcome: str, append: Append) -> Problem:
-    if outcome == "run_finished":
-        return Conflict(409, "run_finished", f"run {append.run_id} has had its terminal event; nothing follows it")
-    if outcome == "run_exists":
-        return Conflict(409, "run_exists", f"run {append.run_id} exists with other content", field="run_id")
-    if outcome == "key_reused":
-        return Conflict(
-            422, "key_reused", "the key was used for other content before: a key names one request for ever"
-        )
-    return Problem(404, "run_unknown", f"there is no run {append.run_id}", field="run_id")
-
-
-def _arguments(group: list[Append]) -> tuple[list[Any], ...]:
-    """Returns append_events' arrays for a group, from feed_names on."""
-    events = [(n, append, event, tail) for n, append in enumerate(group, 1)
-              for event, tail in zip(append.events, append.tails, strict=True)]  # fmt: skip
-    creates = [append.create for append in group]
-    return (
-        sorted({append.username for append in group}),
-        [append.run_id for append in group],
-        [append.username for append in group],
-        [append.key for append in group],
-        [append.scope for append in group],
-        [append.digest for append in group],
-        [create is not None for create in creates],
-        [create and create.workflow for create in creates],
-        [create and create.metadata for create in creates],
-        [create and create.digest for create in creates],
-        [n for n, _, _, _ in events],
-        [append.run_id for _, append, _, _ in events],
-        [append.username for _, append, _, _ in events],
-        [tail.decode() for _, _, _, tail in events],
-        [event.key for _, _, event, _ in events],
-        [event.digest for _, _, event, _ in events],
-        [event.status for _, _, event, _ in events],
-        [event.progress for _, _, event, _ in events],
-        [event.step for _, _, event, _ in events],
-    )

@@ -15,7 +15,14 @@ FILE_LINES = 400
 FUNCTION_LINES = 60
 FUNCTION_P90 = 25
 NEIGHBOURS = {"fanout": "orchestrator_api", "orchestrator_api": "fanout"}
-PURE = ("fanout/route.py", "fanout/feed.py", "fanout/wire.py", "orchestrator_api/events.py")
+PURE = (
+    "fanout/route.py",
+    "fanout/feed.py",
+    "fanout/wire.py",
+    "orchestrator_api/events.py",
+    "orchestrator_api/groups.py",
+    "orchestrator_api/transaction.py",
+)
 IO_MODULES = {"aiohttp", "asyncio", "asyncpg", "os", "redis", "select", "socket", "ssl", "time", "uvloop", "websockets"}
 STANDARD_ONLY = ("deploy/local",)
 DEMO = "deploy/local/demo.py"  # a client of the services: it needs an HTTP and a WebSocket library
