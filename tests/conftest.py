@@ -32,6 +32,11 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 MANY_CONNECTIONS = {"max_connections": "300"}  # tests open pools of several processes at once
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker of tests that the second lane of .ci/run leaves out."""
+    config.addinivalue_line("markers", "any_server: says nothing about the servers' versions, so it is run once")
+
+
 @pytest.fixture(scope="session")
 def session_data() -> Iterator[Path]:
     """A directory of this session's under `.data/`, removed at the end, as are those of sessions that were killed."""

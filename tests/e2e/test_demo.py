@@ -5,6 +5,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from deploy.local.place import CHECKOUT, DataDirectory
 from tests.support.client import call
 from tests.support.processes import clean_environ, free_ports, program, services
@@ -41,6 +43,7 @@ def test_demo_uses_a_running_stack(migrated_database_url: str, redis_url: str, t
     assert (run["status"], run["username"], run["last_seq"]) == ("completed", "demo", 16)
 
 
+@pytest.mark.any_server
 def test_failed_job_is_reported(migrated_database_url: str, redis_url: str, tmp_path: Path) -> None:
     """A job that fails is a failed run with its reason, and exit code 1."""
     (tmp_path / "empty").mkdir()
@@ -52,6 +55,7 @@ def test_failed_job_is_reported(migrated_database_url: str, redis_url: str, tmp_
     assert "workflow_failed" in running.output()
 
 
+@pytest.mark.any_server
 def test_interrupted_demo(data_directories: Callable[[str], DataDirectory]) -> None:
     """Ctrl-C while its stack runs leaves no process behind."""
     data = data_directories("demo")
@@ -63,6 +67,7 @@ def test_interrupted_demo(data_directories: Callable[[str], DataDirectory]) -> N
         running.assert_nothing_left()
 
 
+@pytest.mark.any_server
 def test_wrong_folder(tmp_path: Path) -> None:
     """A folder that is none is named in one line, and nothing is started."""
     with program([CHECKOUT / "dev", "demo", tmp_path / "nowhere"], clean_environ(), tmp_path / "out") as running:

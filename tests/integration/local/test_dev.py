@@ -11,6 +11,8 @@ import pytest
 
 from deploy.local.place import CHECKOUT
 
+pytestmark = pytest.mark.any_server
+
 
 @pytest.fixture
 def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -14,6 +14,7 @@ import pytest
 from deploy.local.place import CHECKOUT, DataDirectory
 from tests.support.processes import Program, clean_environ, free_ports
 
+pytestmark = pytest.mark.any_server
 SERVICE = """
 import http.server, os, signal, sys, threading
 
