@@ -56,7 +56,7 @@ class Refusal(FanoutError):
 
 
 _CODES = {
-    403: "origin_not_allowed",
+    403: "origin_forbidden",
     404: "path_unknown",
     405: "method_not_allowed",
     408: "head_timeout",

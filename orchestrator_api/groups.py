@@ -15,7 +15,7 @@ from orchestrator_api.events import Event
 
 QUEUE_APPENDS = 10_000  # appends that wait; beyond, a caller does better to come back
 QUEUE_BYTES = 64 * 2**20  # bytes of events that wait
-GROUP_EVENTS = 2_000  # events in a transaction: some 20 ms of work, so that nobody waits long behind it
+GROUP_EVENTS = 2_000  # events in a transaction: some 40 ms of work, so that nobody waits long behind it
 GROUP_BYTES = 8 * 2**20  # bytes of events in a transaction
 RETRY_S = 0.01  # seconds until a lane tries again what it found locked
 

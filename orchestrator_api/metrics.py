@@ -46,6 +46,8 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        for reason in ("away", "slow", "full", "refused"):
+            self._drops.labels(reason)  # at 0 from the start: else a rate misses the first burst
         self._redis_connects = Counter(
             "orchestrator_redis_connects", "Connections made to Redis for publishing.", registry=registry
         )
@@ -84,7 +86,10 @@ class Metrics:
         self._published.inc(frames)
 
     def publish_dropped(self, reason: str, frames: int) -> None:
-        """Frames were given up: `away` (no connection within a second), `slow` (no answer), `full` (the bound)."""
+        """Frames were given up.
+
+        reason: `away` (no connection within a second), `slow` (no answer in time), `full` (the bound), `refused`.
+        """
         self._drops.labels(reason).inc(frames)
 
     def redis_connected(self) -> None:

@@ -16,7 +16,7 @@ from orchestrator_api.errors import Problem, Unavailable
 from orchestrator_api.events import frame
 from orchestrator_api.groups import Append, Queue
 from orchestrator_api.metrics import Metrics
-from orchestrator_api.transaction import Stored, arguments, busy, outcome_unknown, refusal
+from orchestrator_api.transaction import Stored, arguments, busy, outcome_unknown, refusal, store_away
 
 log = structlog.get_logger("orchestrator_api")
 
@@ -109,12 +109,16 @@ class Recorder:
             log.warning("orchestrator.record.close_timed_out", appends=self._queue.appends)
 
     def _admit(self, append: Append) -> None:
+        problem = None
         if self._closing:
-            raise Unavailable("restarting", "this process is going away; nothing was stored, try again")
-        if self.away:
-            raise Unavailable("store_away", "the database is away; nothing was stored, try again")
-        if not self._queue.offer(append):
-            raise Unavailable("overloaded", "too much waits to be stored; nothing was stored, try again")
+            problem = Unavailable("restarting", "this process is going away; nothing was stored, try again")
+        elif self.away:
+            problem = store_away()
+        elif not self._queue.offer(append):
+            problem = Unavailable("overloaded", "too much waits to be stored; nothing was stored, try again")
+        if problem:
+            self._metrics.appended(problem.code, 0)
+            raise problem
         self._offered.set()
 
     def _withdraw(self, append: Append) -> bool:
@@ -189,7 +193,8 @@ class Recorder:
             log.warning("orchestrator.record.store_away", error=why)
         self.away = why
         for append in self._queue.drop_waiting():
-            self._resolve(append, Unavailable("store_away", "the database is away; nothing was stored, try again"))
+            self._metrics.appended("store_away", 0)
+            self._resolve(append, store_away())
 
     async def _reread(self, connection: asyncpg.Connection) -> None:
         """Names in the next beacons how far the feeds came whose appends' outcome nobody heard."""
@@ -313,9 +318,7 @@ class Recorder:
         """PostgreSQL said no, so nothing is stored. For the data of one caller, the others are run without it."""
         if str(error.sqlstate)[:2] not in DATA_FAULTS:
             log.warning("orchestrator.record.refused", sqlstate=error.sqlstate, error=str(error))
-            self._refuse(
-                group, Unavailable("store_away", "the database cannot store now; nothing was stored, try again")
-            )
+            self._refuse(group, store_away())
         elif len(group) > 1:
             for append in group:
                 await self._store(connection, [append], wait_ms)

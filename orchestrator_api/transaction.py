@@ -17,9 +17,14 @@ class Stored:
     new: bool
 
 
+def store_away() -> Unavailable:
+    """The answer while PostgreSQL cannot store."""
+    return Unavailable("store_away", "the database cannot store now; nothing was stored, try again")
+
+
 def busy() -> Unavailable:
-    """The answer to whoever waited for a lock in vain."""
-    return Unavailable("busy", "the run's feed is locked elsewhere for too long; nothing was stored, try again")
+    """The answer to whoever waited in vain: mostly for a lock that somebody else holds."""
+    return Unavailable("busy", "it could not be stored in time; nothing was stored, try again")
 
 
 def outcome_unknown() -> Unavailable:

@@ -72,7 +72,6 @@ class DataDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.postgres_log = path / "postgres.log"
-        self.postgres_password = path / "postgres.password"
         self.redis_log = path / "redis.log"
         self.redis_directory = path / "redis"
         self._lock: int | None = None
@@ -88,6 +87,11 @@ class DataDirectory:
         if os.geteuid() != 0 or reachable(self.path / "pg"):
             return self.path / "pg"
         return open_directory() / f"pg-{hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:12]}"
+
+    @property
+    def postgres_password(self) -> Path:
+        """The file with the password; beside the data that know it, so that nobody deletes one without the other."""
+        return self.postgres_directory / "password"
 
     def lock(self) -> None:
         """Take the directory until unlock() or our end; LocalError names the process that has it."""

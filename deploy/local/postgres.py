@@ -74,7 +74,7 @@ class Postgres:
         self._account = server_account()
         self._bin_dir = open_tree(self._binaries.bin_dir) if self._account else self._binaries.bin_dir
         self._make_data()
-        self._password = self._data.postgres_password.read_text()
+        self._password = self._read_password()
         self._stop_stale()
         tries = 1 if self.port else PORT_TRIES
         for attempt in range(1, tries + 1):
@@ -160,6 +160,13 @@ class Postgres:
             os.chown(unfinished, self._account.uid, self._account.gid)
         self._initdb(unfinished, top / "pwfile")
         unfinished.rename(self.data)
+
+    def _read_password(self) -> str:
+        path = self._data.postgres_password
+        try:
+            return path.read_text()
+        except FileNotFoundError:
+            raise LocalError(f"{path} is gone; remove {path.parent} (its data are lost)") from None
 
     def _initdb(self, directory: Path, pwfile: Path) -> None:
         password = secrets.token_urlsafe(24)

@@ -57,9 +57,11 @@ CREATE TABLE keys (
     PRIMARY KEY (scope, kind, key)
 );
 
--- "<life>-<8 hex digits>": read in the same statement as the numbers that it goes with.
+-- "<life>-<8 hex digits>": read in the same statement as the numbers that it goes with. The digits are over the life as
+-- well, because an ETag has only them.
 CREATE FUNCTION epoch() RETURNS text LANGUAGE sql STABLE AS $$
     SELECT life || '-' || left(md5(
+        life || '/' ||
         (SELECT system_identifier FROM pg_control_system()) || '/' ||
         CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END || '/' ||
         (SELECT oid FROM pg_database WHERE datname = current_database())), 8)

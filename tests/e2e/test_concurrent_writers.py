@@ -14,8 +14,7 @@ import aiohttp
 import asyncpg
 import orjson
 import pytest
-import websockets
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from tests.support.processes import free_ports, procfile_command, ready_or_say_why, services
 from tests.support.waiting import eventually
@@ -49,7 +48,7 @@ class Stack:
 @pytest.fixture
 def stack(migrated_database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
     """Two API processes and a fanout process on one PostgreSQL and one Redis."""
-    # The hold is long: until catch-up exists, a frame that comes later than it would be missed, and this is not its test.
+    # The hold is long: until catch-up exists, a frame that comes later than it is missed, and this is not its test.
     with services(migrated_database_url, redis_url, tmp_path, FANOUT_HOLD_MS="5000") as first:
         second = first | free_ports()
         with procfile_command("api", second, tmp_path / "api2.log") as api:
@@ -62,9 +61,10 @@ def stack(migrated_database_url: str, redis_url: str, tmp_path: Path) -> Iterato
 async def watching(stack: Stack, username: str, received: list[bytes]) -> AsyncIterator[None]:
     """Collects what a socket of this user receives while the context lasts."""
 
-    async def collect(socket: websockets.asyncio.client.ClientConnection) -> None:
+    async def collect(socket: ClientConnection) -> None:
         async for message in socket:
-            received.append(message if isinstance(message, bytes) else message.encode())
+            assert isinstance(message, str)
+            received.append(message.encode())
 
     async with connect(f"{stack.hub}?username={username}", max_size=None) as socket:
         collecting = asyncio.create_task(collect(socket))

@@ -138,6 +138,18 @@ def test_other_major_is_refused(data_directories: Callable[[str], DataDirectory]
         server.start()
 
 
+def test_password_is_gone(data_directories: Callable[[str], DataDirectory]) -> None:
+    """Data whose password is gone are refused with the path to remove."""
+    directory = data_directories("password")
+    server = Postgres(directory, find_postgres(os.environ))
+    server.start()
+    server.stop()
+    directory.postgres_password.unlink()
+
+    with pytest.raises(LocalError, match=f"password is gone; remove {directory.postgres_directory}"):
+        server.start()
+
+
 def test_second_on_the_same_data(data_directories: Callable[[str], DataDirectory]) -> None:
     """A data directory that is taken is refused with the process that has it and the name to change."""
     directory = data_directories("twice")
