@@ -54,7 +54,7 @@ class Settings:
     database_url: str = _setting(
         "DATABASE_URL",
         MISSING,
-        "PostgreSQL 14 or later, the primary: replicas are never used",
+        "PostgreSQL 15 or later, the primary: replicas are never used",
         _url("postgresql", "postgres"),
         "required",
     )
