@@ -8,7 +8,7 @@ import sys
 import asyncpg
 import uvloop
 
-from orchestrator_api import __version__, logs, migrate, store
+from orchestrator_api import __version__, crash, logs, migrate, store
 from orchestrator_api.errors import StartError
 from orchestrator_api.serve import serve
 from orchestrator_api.settings import Settings
@@ -44,6 +44,7 @@ def main() -> int:
     command = parser.parse_args().command
     try:
         settings = Settings.from_env(os.environ)
+        crash.arm(os.environ)
     except StartError as error:
         print(f"orchestrator_api: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
         return 2

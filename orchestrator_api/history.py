@@ -5,13 +5,14 @@ Everything is read from the primary: a replica may not know yet what a caller ha
 
 import re
 from collections.abc import AsyncIterator
+from itertools import groupby
 from typing import Any
 
 import orjson
 import structlog
 from aiohttp import web
 
-from orchestrator_api import events
+from orchestrator_api import crash, events
 from orchestrator_api.errors import BadRequest, Conflict, Problem
 from orchestrator_api.events import frame
 from orchestrator_api.store import Reader
@@ -23,6 +24,10 @@ PAGE_EVENTS = 500  # events in one statement, and in a feed's page by default
 PAGE_BYTES = 2**20  # bytes of tails in one statement: what one request holds in memory
 FEED_EVENTS = 5000  # the most events in a feed's page
 RUN_FILTERS = 128
+FEEDS = 1000  # feeds in one request for many
+PAGES_EVENTS = 20_000  # events in it at most: what a statement reads in some 100 ms
+FEED_LEAST = 20  # events of each of its feeds, however many they are
+MAX_ID = 2**53 - 1
 HEADS = 10_000  # usernames in one request for heads
 RUNS = (50, 500)  # runs in a list: by default, at most
 
@@ -135,6 +140,23 @@ class History:
         body = b'{"epoch":%b,"events":[%b],%b' % (orjson.dumps(rows[0]["epoch"]), page_frames(found), tail[1:])
         return json_response(body, headers=NO_CACHE)
 
+    async def feeds_events(self, request: web.Request) -> web.Response:
+        """POST /feeds/events: the next events of many feeds, each after its own id, of one snapshot."""
+        said = events.an_object(events.parse(await read_body(request)), "body")
+        asked = events.an_object(said.get("after"), "after")
+        if not 0 < len(asked) <= FEEDS:
+            raise BadRequest("after", f"must name 1 to {FEEDS} feeds", status=413 if asked else 422)
+        for username, after in asked.items():
+            events.name(events.USERNAME, username, "after")
+            if type(after) is not int or not 0 <= after <= MAX_ID:
+                raise BadRequest(f"after.{username}", "must be an event's id, a number")
+        most = max(FEED_LEAST, PAGES_EVENTS // len(asked))
+        rows = await self._reader.fetch("feeds_pages", list(asked), list(asked.values()), most, PAGE_BYTES)
+        pages = {username: list(page) for username, page in groupby(rows, key=lambda row: row["username"])}
+        feeds = b",".join([b"%b:%b" % (orjson.dumps(name), _feed_page(page, most)) for name, page in pages.items()])
+        body = b'{"epoch":%b,"feeds":{%b}}' % (orjson.dumps(rows[0]["epoch"]), feeds)
+        return json_response(body, headers=NO_CACHE)
+
     async def heads(self, request: web.Request) -> web.Response:
         """POST /feeds/heads: the head of each feed; 0 for one that nobody knows."""
         said = events.an_object(events.parse(await read_body(request)), "body")
@@ -179,6 +201,7 @@ class History:
         try:
             await response.write(start)
             async for rows in pages:
+                crash.point("history.in_the_middle")
                 await response.write(b"," + page_frames(rows))
             await response.write(b"]}")
             await response.write_eof()
@@ -187,6 +210,18 @@ class History:
             if request.transport is not None:
                 request.transport.abort()
         return response
+
+
+def _feed_page(rows: list[Any], most: int) -> bytes:
+    """Returns one feed's part of an answer for many. rows: of the query feeds_pages. most: events asked for."""
+    head, first, after = rows[0]["head"] or 0, rows[0]["first"] or 1, rows[0]["after"]
+    if after > head or 0 < after < first - 1:
+        return orjson.dumps({"events": [], "next": after, "head": head, "first": first, "error": "cursor_unknown"})
+    fitting = [row for row in rows if row["tail"] is not None]
+    waiting = len([row for row in rows if row["id"] is not None])
+    complete = len(fitting) == waiting < most
+    after_page = head if complete else fitting[-1]["id"] if fitting else after
+    return b'{"events":[%b],"next":%d,"head":%d}' % (page_frames(fitting), after_page, head)
 
 
 def _runs_position(cursor: str | None) -> tuple[float | None, str | None]:

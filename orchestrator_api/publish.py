@@ -16,7 +16,9 @@ import orjson
 import redis.asyncio
 import structlog
 
+from orchestrator_api import crash
 from orchestrator_api.metrics import Metrics
+from orchestrator_api.trace import Trace
 
 log = structlog.get_logger("orchestrator_api")
 
@@ -82,6 +84,9 @@ class _Link(asyncio.Protocol):
         self.closed.set_result(None)
 
 
+_Key = tuple[str, int]  # a frame: (username, id); a beacon has none
+
+
 class Publisher:
     """Publishes frames and beacons. `run` is its task; everything else returns at once."""
 
@@ -90,13 +95,12 @@ class Publisher:
         self._metrics = metrics
         self._link: _Link | None = None
         self._waiting: deque[tuple[float, bytes, str, int]] = deque()  # (monotonic seconds, command, username, id)
-        self._sent: deque[tuple[float, int, bool]] = (
-            deque()
-        )  # unanswered: (monotonic seconds, bytes, a frame, no beacon)
+        self._sent: deque[tuple[float, int, _Key | None]] = deque()  # unanswered: (monotonic seconds, bytes, frame)
         self._bytes = 0  # of both
         self._recent: dict[str, tuple[int, float]] = {}  # username: (head that may be named, monotonic seconds)
         self._answered = asyncio.Event()
         self._epoch = ""
+        self.trace = Trace()
         self.api = uuid4().hex[:12]  # names this process in its beacons
         self.error = "not connected yet"
 
@@ -115,7 +119,11 @@ class Publisher:
             else:
                 self._bytes += len(command)
                 self._waiting.append((now, command, username, event_id))
+                if self._link is None:
+                    self.trace.note(username, event_id, "waiting", self.error)
+        crash.point("publish.before_write")
         self._flush(now)
+        crash.point("publish.after_write")
 
     def heads(self, heads: dict[str, int], epoch: str) -> None:
         """Names feeds in the next beacons, whose frames may never have been handed over."""
@@ -149,8 +157,9 @@ class Publisher:
         if self._link is None or not self._waiting:
             return
         for _, command, username, event_id in self._waiting:
-            self._sent.append((now, len(command), True))
+            self._sent.append((now, len(command), (username, event_id)))
             self._name(username, event_id, now)
+            self.trace.note(username, event_id, "handed")
         self._link.transport.write(b"".join(command for _, command, _, _ in self._waiting))
         self._waiting.clear()
 
@@ -161,27 +170,32 @@ class Publisher:
     def _give_up(self, reason: str, username: str, event_id: int, now: float) -> None:
         self._metrics.publish_dropped(reason, 1)
         self._name(username, event_id, now)
+        self.trace.note(username, event_id, "dropped", reason)
 
     def _replied(self, reply: Any) -> None:
         if not self._sent:
             return
-        _, size, is_frame = self._sent.popleft()
+        _, size, key = self._sent.popleft()
         self._bytes -= size
         self._answered.set()
-        if is_frame:
-            if isinstance(reply, hiredis.ReplyError):
-                self._metrics.publish_dropped("refused", 1)
-            else:
-                self._metrics.published(1)
+        if key is None:
+            return
+        if isinstance(reply, hiredis.ReplyError):
+            self._metrics.publish_dropped("refused", 1)
+            self.trace.note(*key, "dropped", f"refused: {reply}")
+        else:
+            self._metrics.published(1)
+            self.trace.acknowledged(*key, reply)
 
     def _lost(self, link: _Link) -> None:
         """The connection ended: what it had not answered may or may not have been heard, and is not said again."""
         if link is not self._link:
             return
         self._link = None
-        frames = sum(is_frame for _, _, is_frame in self._sent)
-        if frames:
-            self._metrics.publish_dropped("slow", frames)
+        for _, _, key in self._sent:
+            if key is not None:
+                self._metrics.publish_dropped("slow", 1)
+                self.trace.note(*key, "dropped", "the connection ended before Redis answered")
         self._bytes -= sum(size for _, size, _ in self._sent)
         self._sent.clear()
 
@@ -261,6 +275,7 @@ class Publisher:
         self._recent = {username: named for username, named in self._recent.items() if now - named[1] <= NAMED_S}
         if self._link is None or not self._epoch:
             return
+        crash.point("publish.before_beacon")
         names = list(self._recent)
         for start in range(0, max(len(names), 1), NAMES):
             heads = {username: self._recent[username][0] for username in names[start : start + NAMES]}
@@ -269,5 +284,6 @@ class Publisher:
                 beacon["bye"] = True
             command = _command("PUBLISH", BEACON_CHANNEL, orjson.dumps({"beacon": beacon}))
             self._link.transport.write(command)
-            self._sent.append((now, len(command), False))
+            self._sent.append((now, len(command), None))
             self._bytes += len(command)
+        crash.point("publish.after_beacon")

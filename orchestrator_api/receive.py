@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from orchestrator_api import events
+from orchestrator_api import crash, events
 from orchestrator_api.errors import BadRequest, Problem
 from orchestrator_api.groups import Append, Create
 from orchestrator_api.history import run_body
@@ -61,7 +61,9 @@ class Receiver:
             taken = [events.event(said, run_id, username, now)]
         append = Append(run_id, username, taken, asyncio.get_running_loop().create_future())
         _add_key(append, key, "run:" + run_id, said)
+        crash.point("receive.before_record")
         stored = await self._store(append)
+        crash.point("receive.before_response")
         return json_response(_numbers(stored), status=201 if stored.new else 200)
 
     async def _store(self, append: Append) -> Stored:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import asyncpg
 import structlog
 
-from orchestrator_api import store
+from orchestrator_api import crash, store
 from orchestrator_api.errors import Problem, Unavailable
 from orchestrator_api.events import frame
 from orchestrator_api.groups import Append, Queue
@@ -181,6 +181,7 @@ class Recorder:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, RECONNECT_S[1])
                 continue
+            crash.point("record.after_connect")
             connection.add_termination_listener(lambda _: event.set())  # the lane looks, and connects again
             self._wrong = store.wrong_settings(session) if session else []
             if self.away and not slow:
@@ -240,8 +241,10 @@ class Recorder:
         for append in group:
             if not append.tails:
                 append.tails = [event.tail(now) for event in append.events]
+        crash.point("record.before_transaction")
         began = time.perf_counter()
         row = await connection.fetchrow(store.QUERIES["append"], wait_ms, now, *arguments(group))
+        crash.point("record.after_commit")
         self._metrics.committed(time.perf_counter() - began, len(group))
         return row
 
@@ -276,6 +279,7 @@ class Recorder:
         if frames:
             frames.sort(key=lambda item: item[:2])
             self._publisher.publish(frames, row["epoch"])
+        crash.point("record.before_answer")
         self._queue.done(group)
         for append, answer in answered:
             self._resolve(append, answer)

@@ -13,6 +13,7 @@ import asyncpg
 import structlog
 from aiohttp import web
 
+from orchestrator_api import crash
 from orchestrator_api.admin import Readiness, healthy, metrics_page
 from orchestrator_api.errors import StartError, Unavailable
 from orchestrator_api.history import History
@@ -22,6 +23,7 @@ from orchestrator_api.receive import Receiver
 from orchestrator_api.record import Recorder
 from orchestrator_api.settings import Settings
 from orchestrator_api.store import Reader
+from orchestrator_api.trace import Tracer
 from orchestrator_api.web import BODY_BYTES, IDLE_S, Connection, Handler, Origins, expect, observe
 
 log = structlog.get_logger("orchestrator_api")
@@ -33,7 +35,7 @@ LAG_S = 0.5  # seconds between looks at how late the loop's timers are
 RECENT_S = 300.0  # seconds: feeds with events since then are named in the first beacons
 
 
-def routes(receiver: Receiver, history: History, readiness: Readiness) -> list[web.RouteDef]:
+def routes(receiver: Receiver, history: History, tracer: Tracer, readiness: Readiness) -> list[web.RouteDef]:
     """Returns the API's routes: all under /api/v1, and runs at the root as well."""
     runs: list[tuple[str, str, Handler]] = [
         ("POST", "/runs", receiver.create_run),
@@ -45,6 +47,8 @@ def routes(receiver: Receiver, history: History, readiness: Readiness) -> list[w
     feeds: list[tuple[str, str, Handler]] = [
         ("GET", "/feeds/{username}/events", history.feed_events),
         ("POST", "/feeds/heads", history.heads),
+        ("POST", "/feeds/events", history.feeds_events),
+        ("GET", "/runs/{run_id}/trace", tracer.event),
     ]
     found = [(method, prefix + path, handler) for prefix in ("/api/v1", "") for method, path, handler in runs]
     found += [(method, "/api/v1" + path, handler) for method, path, handler in feeds]
@@ -113,7 +117,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     metrics.watch(
         "orchestrator_waiting_bytes", "Bytes of events that wait to be stored.", lambda: recorder.waiting()[1]
     )
-    app = _application(settings, metrics, routes(Receiver(recorder, reader), History(reader), readiness))
+    tracer = Tracer(reader, publisher.trace, publisher.api)
+    app = _application(settings, metrics, routes(Receiver(recorder, reader), History(reader), tracer, readiness))
     admin_app = web.Application()
     admin_app.add_routes([web.get("/healthz", healthy), web.get("/readyz", readiness.ready)])
     admin_app.add_routes([web.get("/metrics", metrics_page(metrics))])
@@ -133,6 +138,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             ]
             yield Service(api, admin, recorder, publisher)
             readiness.draining = True
+            crash.point("serve.draining")
             await recorder.close()
             await publisher.close()
             for stage in stages:

@@ -39,6 +39,22 @@ LEFT JOIN LATERAL (
     WHERE before < $5 ORDER BY id) e ON true
 ORDER BY id
 
+-- name: feeds_pages
+-- The next events of many feeds, each after its own id, of one snapshot: $3 events a feed at most, and $4 bytes in all.
+-- One row without an event for a feed that has none, or whose events did not fit; head is null for an unknown feed.
+SELECT epoch, username, after, head, first, id, seq, CASE WHEN before < $4 THEN tail END AS tail FROM (
+    SELECT epoch() AS epoch, asked.username, after, last_id AS head, first_id AS first, id, seq, tail, n,
+        sum(octet_length(tail)) OVER (ORDER BY n, id) - octet_length(tail) AS before
+    FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS asked(username, after, n)
+    LEFT JOIN feeds ON feeds.username = asked.username
+    LEFT JOIN LATERAL (SELECT id, seq, tail FROM events e WHERE e.username = asked.username AND id > after
+        ORDER BY id LIMIT $3) e ON true) pages
+ORDER BY n, id
+
+-- name: event
+-- One event of a run, by its seq.
+SELECT username, id, tail FROM events WHERE run_id = $1 AND seq = $2
+
 -- name: heads
 SELECT epoch() AS epoch, array_agg(username) AS usernames, array_agg(last_id) AS heads FROM feeds WHERE username = ANY ($1)
 

@@ -1,0 +1,81 @@
+"""What became of an event on its way out: a bounded memory of this process, to answer "why did nobody see it?"."""
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from orchestrator_api import events
+from orchestrator_api.errors import BadRequest, Problem
+from orchestrator_api.store import Reader
+from orchestrator_api.web import json_response, path_name, query_name
+
+REMEMBERED = 10_000  # frames, some 3 MiB: minutes at the rates at which somebody looks
+
+
+@dataclass(slots=True)
+class Passage:
+    """How far a frame came. state: waiting, handed, acknowledged, dropped. at: unix seconds. receivers: Redis' word."""
+
+    state: str
+    at: float
+    reason: str | None = None
+    receivers: int | None = None
+
+    def body(self) -> dict[str, Any]:
+        """Returns the members that are known."""
+        known = {"state": self.state, "at": round(self.at, 6), "reason": self.reason, "receivers": self.receivers}
+        return {name: value for name, value in known.items() if value is not None}
+
+
+class Trace:
+    """The passages of the last REMEMBERED frames, by feed and id."""
+
+    def __init__(self) -> None:
+        self._passages: OrderedDict[tuple[str, int], Passage] = OrderedDict()
+
+    def note(self, username: str, event_id: int, state: str, reason: str | None = None) -> None:
+        """A frame came so far now."""
+        self._passages[username, event_id] = Passage(state, time.time(), reason)
+        if len(self._passages) > REMEMBERED:
+            self._passages.popitem(last=False)
+
+    def acknowledged(self, username: str, event_id: int, receivers: int) -> None:
+        """Redis took it, and passed it on to so many subscribers."""
+        self.note(username, event_id, "acknowledged")
+        self._passages[username, event_id].receivers = receivers
+
+    def find(self, username: str, event_id: int) -> Passage | None:
+        """Returns how far it came, or None: another process published it, or it is forgotten."""
+        return self._passages.get((username, event_id))
+
+
+class Tracer:
+    """The call that tells. api: this process' name in its beacons."""
+
+    def __init__(self, reader: Reader, trace: Trace, api: str) -> None:
+        self._reader = reader
+        self._trace = trace
+        self._api = api
+
+    async def event(self, request: web.Request) -> web.Response:
+        """GET /runs/{run_id}/trace?seq=N: when the event was stored, and how far this process brought it."""
+        run_id = path_name(request, "run_id", events.RUN_ID)
+        seq = query_name(request, "seq", events.CURSOR)
+        if seq is None:
+            raise BadRequest("seq", "is required: the event's number in its run", status=400)
+        row = await self._reader.one("event", run_id, int(seq))
+        if row is None:
+            raise Problem(404, "event_unknown", f"run {run_id} has no event with seq {seq}", field="seq")
+        passage = self._trace.find(row["username"], row["id"])
+        published: dict[str, Any] = {"api": self._api}
+        if passage is None:
+            published |= {"state": "unknown", "reason": "another process published it, or this one has forgotten"}
+        else:
+            published |= passage.body()
+        stored = orjson.loads("{" + row["tail"])["recorded_at"]
+        body = {"run_id": run_id, "seq": int(seq), "id": row["id"], "username": row["username"]}
+        return json_response(body | {"recorded_at": stored, "published": published})
