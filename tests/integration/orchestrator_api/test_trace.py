@@ -14,7 +14,7 @@ async def test_acknowledged(api: Api) -> None:
     async def passage() -> dict[str, object] | None:
         _, body = await api.get("/api/v1/runs/t1/trace?seq=1")
         assert (body["id"], body["username"]) == (1, "traced")
-        return body["published"] if body["published"]["state"] == "acknowledged" else None  # type: ignore[no-any-return]
+        return body["published"] if body["published"]["state"] == "acknowledged" else None
 
     published = await eventually(passage)
     assert published["api"] == api.service.publisher.api
