@@ -10,6 +10,7 @@ COMMANDS = {  # module of this package by command; imported only when called, be
     "run": "run",
     "demo": "demo",
     "test": "check",
+    "fault": "fault",
     "psql": "psql",
 }
 
