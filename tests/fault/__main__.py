@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 import traceback
-from pathlib import Path
+from contextlib import suppress
 
 import uvloop
 
+from deploy.local.errors import LocalError
 from deploy.local.place import CHECKOUT, DataDirectory
 from tests.fault import report
 from tests.fault.crowd import KINDS
@@ -31,17 +33,23 @@ CI_ROW_SECONDS = 60.0
 
 
 class Directories:
-    """Data directories of this process' own, removed at the end."""
+    """Data directories of this process' own, removed at the end; what earlier runs have left is removed first."""
 
-    def __init__(self, top: Path) -> None:
-        self._top = DataDirectory(top)
+    def __init__(self) -> None:
+        for old in (CHECKOUT / ".data").glob("fault-*"):
+            left = DataDirectory(old)
+            with suppress(LocalError, OSError):  # in use
+                left.lock()
+                for server in old.glob("*/"):
+                    DataDirectory(server).remove()
+                left.remove()
+        self._top = DataDirectory(CHECKOUT / ".data" / f"fault-{os.getpid()}")
         self._top.create()
         self._top.lock()
         self._made: list[DataDirectory] = []
 
     def __call__(self, name: str) -> DataDirectory:
         self._made.append(DataDirectory(self._top.path / name))
-        self._made[-1].remove()  # what an earlier run has kept
         return self._made[-1]
 
     def remove(self) -> None:
@@ -87,7 +95,7 @@ async def main(arguments: argparse.Namespace) -> int:
     times = CI if arguments.ci else FULL
     rows = [ROWS[number] for number in arguments.row or ROWS]
     kinds = tuple(arguments.kinds.split(",")) if arguments.kinds else MIX
-    directories = Directories(CHECKOUT / ".data" / "fault")
+    directories = Directories()
     began = time.monotonic()
     results: list[Result] = []
     say(report.line(report.HEAD))
@@ -123,4 +131,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(uvloop.run(main(parsed(sys.argv[1:]))))
+    try:
+        sys.exit(uvloop.run(main(parsed(sys.argv[1:]))))
+    except LocalError as error:
+        sys.exit(f"dev: {error}")

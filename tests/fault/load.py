@@ -23,6 +23,7 @@ from tests.support.pages import frames_of
 BATCH = 50  # events to a request when a run is behind; else one
 ANSWER_SECONDS = 8.0  # the API gives up after 6.5 s
 AGAIN_SECONDS = (0.05, 0.3)  # before the same is sent again, to the other API
+HOMESICK = 10  # requests, then a producer that went to the other API goes back to its own
 PAGE = 5000
 
 
@@ -119,7 +120,7 @@ class Load:
                 self.add(next(turns))
 
     async def _produce(self, run: Run) -> None:
-        tries = run.place
+        tries, sent = run.place, 0
         while True:
             if not run.waiting:
                 if run.ended:
@@ -133,6 +134,9 @@ class Load:
                 await passing(random.uniform(*AGAIN_SECONDS))
             for _ in batch:
                 run.waiting.popleft()
+            sent += 1
+            if sent % HOMESICK == 0:
+                tries = run.place
 
     async def _send(self, run: Run, tries: int, batch: list[dict[str, Any]], began: float) -> bool:
         """Whether it was acknowledged."""

@@ -57,6 +57,7 @@ class Service:
         self._admin = environ[admin]
         self._log = log
         self._starts = 0
+        self._special = False
         self.program: Program | None = None
 
     def __repr__(self) -> str:
@@ -85,9 +86,20 @@ class Service:
         assert program is not None
         await asyncio.to_thread(ready_or_say_why, program, self._admin)
 
+    async def repair(self) -> None:
+        """Running, not frozen, and without what a row may have told it; not yet ready."""
+        if self.running and self._special:
+            await self.kill()
+        if self.running:
+            self.thaw()
+        else:
+            self._reap()
+            await self.launch()
+
     async def launch(self, **names: str) -> None:
         """Starts it and does not wait."""
         self._starts += 1
+        self._special = bool(names)
         log = self._log.with_suffix(f".{self._starts}.log")
         command = [sys.executable, "-m", self._module]
         self.program = await launching(lambda: Program(command, self.environ | names, log, CHECKOUT))
@@ -231,10 +243,7 @@ class Stack:
                 await launching(server.start)
             server.thaw()
         for service in (*self.apis, *self.hubs):
-            if service.running:
-                service.thaw()
-            else:
-                await service.launch()
+            await service.repair()
         for service in (*self.apis, *self.hubs):
             assert service.program is not None
             await asyncio.to_thread(ready_or_say_why, service.program, str(service.admin))
