@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
+
+from .wire import USERNAME
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,27 +27,30 @@ class State:
     Fields:
         draining: TERM was received.
         redis_live: the subscription is confirmed and its link check holds.
-        history: a history URL is configured.
+        history: none, unknown (not asked yet), live or away.
         beacon_age: seconds since the last beacon of an API; None: none was ever heard.
         connections, users: open sockets and distinct usernames among them.
+        trace: what is remembered of one event.
     """
 
     draining: Callable[[], bool]
     redis_live: Callable[[], bool]
-    history: bool
+    history: Callable[[], str]
     beacon_age: Callable[[], float | None]
     connections: Callable[[], int]
     users: Callable[[], int]
+    trace: Callable[[str, int], list[dict[str, Any]]]
 
     def readiness(self) -> tuple[int, dict[str, Any]]:
         """Status and body of /readyz: 503 while draining, or when a new socket would see nothing."""
-        live, age = self.redis_live(), self.beacon_age()
-        ready = live and not self.draining()
+        live, history, age = self.redis_live(), self.history(), self.beacon_age()
+        # Without Redis history still tells every second what there is.
+        ready = (live or history == "live") and not self.draining()
         return 200 if ready else 503, {
             "status": "draining" if self.draining() else "ready" if ready else "not_ready",
-            "degraded": [] if live else ["redis"],
+            "degraded": ([] if live else ["redis"]) + (["history"] if history == "away" else []),
             "redis": "live" if live else "away",
-            "history": "unused" if self.history else "none",
+            "history": history,
             "beacon_age_s": None if age is None else round(age, 3),
         }
 
@@ -67,7 +73,14 @@ async def served(state: State, registry: CollectorRegistry, host: str, port: int
     async def stats(_: web.Request) -> web.Response:
         return web.json_response({"connections": state.connections(), "users": state.users()})
 
+    async def trace(request: web.Request) -> web.Response:
+        username, number = request.query.get("username", ""), request.query.get("id", "")
+        if not USERNAME.fullmatch(username) or not re.fullmatch(r"[1-9][0-9]{0,15}", number, re.ASCII):
+            return web.json_response({"detail": "/trace?username=NAME&id=N"}, status=400)
+        return web.json_response({"username": username, "id": int(number), "seen": state.trace(username, int(number))})
+
     app.router.add_get("/readyz", readyz)
+    app.router.add_get("/trace", trace)
     app.router.add_get("/stats", stats)
     runner = web.AppRunner(app, keepalive_timeout=_KEEPALIVE, lingering_time=1, access_log=None, handle_signals=False)
     await runner.setup()

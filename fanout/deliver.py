@@ -1,309 +1,159 @@
 """Stage 6: one client connection, from its first byte to its last.
 
-    HEAD --(101)--> OPEN --(a close, either side)--> CLOSING --> gone
-      \\--(any other answer)--------------------------^
+    HEAD --> WAITING --(101)--> OPEN --(a close, either side)--> CLOSING --> gone
+      \\---------\\--(any other answer)---------------------------^
 
-HEAD: the request's head is collected, 16 KiB and ten seconds at most. OPEN: a socket in the hub. CLOSING: out of the
-hub, with five seconds for its last bytes. Handshake, ping, pong, close and framing are the library's (Sans-I/O); the
-outgoing data frame is ours, encoded once for all sockets of a group.
+HEAD: the request's head is collected, 16 KiB and ten seconds at most. WAITING: it is answered as soon as the feed has a
+base (joins). OPEN: a socket in the hub, or a stream (SSE). CLOSING: out of the hub, with five seconds for its last
+bytes. Handshake, ping, pong, close and framing are the library's (Sans-I/O); the outgoing data frame is ours, encoded
+once for all sockets of a group.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import Iterable
-from time import time
+import socket
 from typing import Final, cast
 
 import structlog
 from websockets.frames import Close
-from websockets.http11 import Request, Response
+from websockets.http11 import Response
 from websockets.protocol import State
 
-from . import handshake, wire
+from . import controls, handshake, wire
+from .door import CLOSING, HEAD, OPEN, WAITING, Door, history_away
 from .errors import Refusal
-from .feed import Group
-from .metrics import Metrics
-from .pings import NOWHERE, Wheel
-from .route import Message, Outcome, Router
-from .settings import Settings
+from .feed import Feed
 
-MAX_HEAD: Final = 16 << 10  # bytes of a request's head
 MAX_WAITING: Final = 1 << 20  # bytes that may still wait for one socket when something new is to be written
-# What one turn of the loop reads from one socket: some hundred of the smallest frames, a few milliseconds of work.
-# A flood is then served in slices between everybody else, and waits in the kernel, not here.
-_SLICE: Final = 2048
 _PING: Final = b"\x89\x00"
-_TLS_HELLO: Final = 0x16
-
-HEAD, OPEN, CLOSING = range(3)
 log = structlog.stdlib.get_logger("fanout")
 
 
-class Hub:
-    """What all connections share.
-
-    Args:
-        settings: the operator's.
-        router: who gets what.
-        wheel: everybody's deadlines.
-        metrics: the counters.
-
-    Attributes:
-        sockets: the open ones.
-        connections: all of them, whatever their state.
-        draining: no new socket is wanted.
-    """
-
-    def __init__(self, settings: Settings, router: Router, wheel: Wheel[Connection], metrics: Metrics) -> None:
-        self.settings = settings
-        self.router = router
-        self.wheel = wheel
-        self.metrics = metrics
-        self.origins = handshake.origins(settings.allowed_origins)
-        self.sockets: set[Connection] = set()
-        self.connections: set[Connection] = set()
-        self.draining = False
-        self.buffer = bytearray(_SLICE)
-        self.loop = asyncio.get_running_loop()
-        self._hold_timer: asyncio.TimerHandle | None = None
-
-    def connect(self) -> Connection:
-        """The protocol of a new connection."""
-        return Connection(self)
-
-    def receive(self, messages: Iterable[Message]) -> None:
-        """Route and deliver what one read of Redis brought."""
-        self._deliver(self.router.route(messages, self.loop.time()))
-        if self.router.holding and self._hold_timer is None:
-            self._arm()
-
-    def _arm(self) -> None:
-        due = self.router.due()
-        self._hold_timer = None if due is None else self.loop.call_at(due, self._hold_passed)
-
-    def _hold_passed(self) -> None:
-        self._deliver(self.router.expire(self.loop.time()))
-        self._arm()
-
-    def _deliver(self, outcome: Outcome) -> None:
-        metrics = self.metrics
-        for group, frames in outcome:
-            data = wire.text_frames(frames)
-            slow: list[Connection] | None = None
-            for connection in cast("set[Connection]", group.members):
-                transport = connection.transport
-                # The door of `Connection.write`, without the call: this line runs once a delivery.
-                if transport.get_write_buffer_size() > MAX_WAITING:
-                    slow = [connection] if slow is None else [*slow, connection]
-                else:
-                    transport.write(data)
-            for connection in slow or ():
-                connection.close(4408, "slow")
-            group.frames += len(frames)
-            group.bytes += len(data)
-            reached = len(group.members)
-            metrics.frames_sent += len(frames) * reached
-            metrics.bytes_sent += len(data) * reached
-            if frames[0].recorded_at:
-                metrics.delivery_lag.observe(max(0.0, time() - frames[0].recorded_at))
-
-
-class Connection(asyncio.BufferedProtocol):
+class Connection(Door):
     """One connection. No task, timer or closure of its own: reads come from the loop, deadlines from the wheel."""
 
-    __slots__ = (
-        "admission",
-        "bytes",
-        "frames",
-        "group",
-        "head",
-        "heard",
-        "hub",
-        "opened_at",
-        "pinged",
-        "protocol",
-        "slot",
-        "state",
-        "transport",
-    )
-    transport: asyncio.Transport
-    admission: handshake.Admission
-    group: Group
-
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
-        self.state = HEAD
-        self.slot = NOWHERE
-        self.head: bytearray | None = bytearray()
-        self.protocol: handshake.Handshake | None = None
-        self.heard = False
-        self.pinged = False
-        self.opened_at = 0.0
-        # While open: what the group had been given when this socket joined; afterwards: what this socket was given.
-        self.frames = 0
-        self.bytes = 0
+    __slots__ = ()
 
     # What the loop tells.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The peer is there; its head is due."""
-        self.transport = cast(asyncio.Transport, transport)
-        # uvloop's own low-water mark is 16 bytes: a slip, and resume_writing would all but never come.
-        self.transport.set_write_buffer_limits(high=65536, low=16384)
-        self.hub.connections.add(self)
-        self.hub.wheel.put(self, self.hub.settings.head_timeout)
-
-    def get_buffer(self, sizehint: int) -> bytearray:
-        """One buffer for all connections: it is filled and emptied within one callback."""
-        return self.hub.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Bytes from the peer."""
-        data = self.hub.buffer[:nbytes]
-        if nbytes == _SLICE and not self.transport.is_closing():
-            # More is waiting. uvloop would go on reading this socket up to 32 times before anybody else's turn.
-            self.transport.pause_reading()
-            self.hub.loop.call_soon(self._read_on)
-        self.heard = True
-        if self.state == HEAD:
-            self._collect(data)
-        elif self.protocol is not None:
-            self._feed(data)
-
     def eof_received(self) -> None:
         """The peer has said all it will; whatever still waits for it gets its time, and no more."""
-        if self.protocol is not None:
+        if self.protocol is not None and self.state != WAITING:
             self.protocol.receive_eof()
-            self._flush()
-        self._leave()
+            self.flush()
+        self.leave()
         self.state = CLOSING
         self.hub.wheel.put(self, self.hub.settings.close_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end, whoever made it."""
-        self._leave()
+        self.leave()
+        self.state = CLOSING
         self.hub.wheel.drop(self)
         self.hub.connections.discard(self)
+        if self.opened_at:
+            self._log_life()
         if self.protocol is not None:
-            self._log_life(self.protocol)
             self.protocol.release()
         self.protocol = None
 
-    def _read_on(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
-
-    # The head.
-
-    def _collect(self, data: bytearray) -> None:
-        head = cast(bytearray, self.head)
-        start = max(0, len(head) - 3)
-        head += data
-        if head[0] == _TLS_HELLO:
-            self.refuse(Refusal(400, "this port speaks HTTP, not TLS"))
-            return
-        end = head.find(b"\r\n\r\n", start)
-        if 0 <= end <= MAX_HEAD - 4:
-            # Exactly the head: the parser would take what follows for frames before the request is answered.
-            self.head = None
-            self._request(bytes(head[: end + 4]), bytes(head[end + 4 :]))
-        elif end > 0 or len(head) > MAX_HEAD:
-            self.refuse(Refusal(431, f"the request's head must be at most {MAX_HEAD} bytes"))
-        elif head.find(b"\n\n", start) >= 0:
-            self.refuse(Refusal(400, "lines of a request end with CRLF"))
-
-    def _request(self, head: bytes, rest: bytes) -> None:
-        protocol = handshake.Handshake(self.hub.origins)
-        protocol.receive_data(head)
-        events = protocol.events_received()
-        try:
-            if not events:
-                self._refused_by_parser(protocol)
-                return
-            request = cast(Request, events[0])
-            if self.hub.draining and request.path.startswith("/ws"):
-                raise Refusal(503, "this hub is restarting", headers=(("Retry-After", "1"),))
-            response, admission = handshake.respond(protocol, request)
-        except Refusal as refusal:
-            self.refuse(refusal, body=not head.startswith(b"HEAD "))
-            protocol.release()
-            return
-        if admission is None:
-            self._answer(response, body=request.method != "HEAD")
-            protocol.release()
-            return
-        protocol.send_response(response)
-        self._open(protocol, admission)
-        if rest:
-            self._feed(rest)
-
-    def _refused_by_parser(self, protocol: handshake.Handshake) -> None:
-        written = [piece for piece in protocol.data_to_send() if piece]
-        if not written:
-            raise Refusal(400, protocol.refused_because())
-        self.hub.metrics.request_refused(int(written[0][9:12]))
-        self._last_words(b"".join(written))
-
-    def refuse(self, refusal: Refusal, body: bool = True) -> None:
-        """Answer with a status instead of a socket."""
-        self._answer(handshake.problem(refusal), body)
-
-    def _answer(self, response: Response, body: bool = True) -> None:
-        if response.status_code >= 400:
-            self.hub.metrics.request_refused(response.status_code)
-        if not body:
-            response.body = b""
-        self._last_words(response.serialize())
-
-    def _last_words(self, data: bytes) -> None:
-        # Half-close and read on: a close with unread input would answer with RST and eat the response.
-        self.head = None
-        self.state = CLOSING
-        self.transport.write(data)
-        self._half_close()
-        self.hub.wheel.put(self, self.hub.settings.close_timeout)
-
-    def _half_close(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.write_eof()
-
     # The socket.
 
-    def _open(self, protocol: handshake.Handshake, admission: handshake.Admission) -> None:
-        hub = self.hub
-        self.protocol = protocol
-        self.admission = admission
+    @property
+    def plain(self) -> bool:
+        """Neither control frames nor named events can be sent to it."""
+        return self.admission.encoding == wire.TEXT and not self.admission.controls
+
+    def open(self) -> None:
+        """Answer 101, or 200 for a stream: from here on the socket is the hub's."""
+        hub, protocol, pending = self.hub, self.protocol, self.pending
+        if self.state != WAITING or protocol is None or pending is None:
+            return
         self.state = OPEN
         self.opened_at = hub.loop.time()
-        self._flush()
-        self.group = hub.router.attach(admission.username, admission.runs, self)
-        self.frames = self.group.frames
-        self.bytes = self.group.bytes
         hub.sockets.add(self)
         hub.metrics.opened += 1
         # Sockets that came together are pinged apart.
         hub.wheel.put(self, hub.settings.ping_interval * random.uniform(0.5, 1))  # noqa: S311 - spreads load
+        if self.admission.encoding == wire.TEXT:
+            protocol.send_response(pending[0])
+            self.flush()
+        else:
+            self._open_stream(protocol, pending[0])
 
-    def _feed(self, data: bytes | bytearray) -> None:
+    def _open_stream(self, protocol: handshake.Handshake, response: Response) -> None:
+        protocol.release()
+        self.protocol = None
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            # A stream's peer answers no ping: what it does not acknowledge tells that it is gone.
+            settings = self.hub.settings
+            sock.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int((settings.ping_interval + settings.ping_grace) * 1000)
+            )
+        self.write(response.serialize())
+
+    def greet(self, head: int | None) -> None:
+        """The first thing behind the answer. `head`: up to where this socket has been given what it asked for."""
+        admission, epoch = self.admission, self.hub.router.epoch
+        if admission.encoding != wire.TEXT:
+            self.write(controls.sse_comment(b"connected", head))
+        elif admission.run_id is not None:
+            self.write(
+                controls.control("connected", run_id=admission.run_id, status=self.status, head=head, epoch=epoch)
+            )
+        elif admission.controls:
+            self.write(controls.control("connected", head=head, epoch=epoch))
+
+    def join(self, feed: Feed) -> None:
+        """Receive what is delivered from now on."""
+        if self.state != OPEN or self.group is not None:
+            return
+        admission = self.admission
+        self.group = group = self.hub.router.attach(feed.username, admission.runs, self, admission.encoding)
+        self.frames = group.frames - self.frames
+        self.bytes = group.bytes - self.bytes
+
+    def caught_up(self, feed: Feed) -> None:
+        """All that this socket asked for has been written to it."""
+        if self.admission.controls:
+            self.write(controls.control("caught_up", head=feed.last, epoch=self.hub.router.epoch))
+
+    def begin(self) -> None:
+        """The socket is where it belongs: read what its peer has sent since its request."""
+        pending, self.pending = self.pending, None
+        if self.transport.is_closing():
+            return
+        self.transport.resume_reading()
+        if pending is not None and pending[1] and self.protocol is not None:
+            self.feed(pending[1])
+
+    def given(self) -> int | None:
+        """The id up to which this socket has been given all that it asked for."""
+        if self.group is None:
+            return self.hub.replays.cursor(self)
+        feed = self.hub.router.feeds.get(self.admission.username)
+        return feed.last if feed is not None else None
+
+    def feed(self, data: bytes | bytearray) -> None:
         protocol = cast(handshake.Handshake, self.protocol)
         if self.state == CLOSING and protocol.eof_sent:
             return
         protocol.receive_data(data)
         protocol.events_received()  # pings and closes are answered by the library; what clients say is ignored
         if protocol.writes:
-            self._flush()
+            self.flush()
         if protocol.state is not State.OPEN and self.state == OPEN:
-            self._leave()
+            self.leave()
             self.state = CLOSING
             self.hub.wheel.put(self, self.hub.settings.close_timeout)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Write what the library has to say."""
         for piece in cast(handshake.Handshake, self.protocol).data_to_send():
             if not piece:  # the library's sign for half-close
-                self._half_close()
+                self.half_close()
             elif not self.write(piece):
                 return
 
@@ -317,34 +167,53 @@ class Connection(asyncio.BufferedProtocol):
         self.transport.write(data)
         return True
 
-    def close(self, code: int, reason: str) -> None:
-        """Close an open socket: out of the hub first, since a write after close() still grows the buffer."""
-        protocol = self.protocol
-        if self.state != OPEN or protocol is None:
+    def close(self, code: int, reason: str, wait_ms: int | None = None) -> None:
+        """Close an open socket: out of the hub first, since a write after close() still grows the buffer.
+
+        `wait_ms`: when to come back; it is told as the kind of socket has it.
+        """
+        if self.state != OPEN:
             return
-        self._leave()
+        self.leave()
         self.state = CLOSING
+        self.code = code
         self.hub.wheel.put(self, self.hub.settings.close_timeout)
-        if protocol.state is State.OPEN and not self.transport.is_closing():
+        protocol = self.protocol
+        if self.transport.is_closing():
+            return
+        if protocol is None:
+            if wait_ms is not None:
+                self.transport.write(controls.sse_retry(wait_ms))
+            self.half_close()
+        elif protocol.state is State.OPEN:
             protocol.data_to_send()  # pongs that found the door shut
+            if wait_ms is not None:
+                reason = f"retry in {wait_ms} ms"
+                if self.admission.controls:
+                    self.transport.write(controls.closing(code, wait_ms))
             protocol.send_close(code, reason)
             self.transport.write(b"".join(protocol.data_to_send()))
 
     def deadline_reached(self) -> None:
-        """The wheel's word: no head, time to ping, no answer to a ping, or the last bytes had their time."""
+        """The wheel's word: no head, no admission, time to ping, no answer to it, or the last bytes had their time."""
         if self.state == HEAD:
             self.refuse(Refusal(408, f"the request's head must come within {self.hub.settings.head_timeout:g} s"))
+        elif self.state == WAITING:
+            self.refuse_waiting(history_away())
         elif self.state == CLOSING:
             self.transport.abort()
-        else:
+        elif self.admission.encoding == wire.TEXT:
             self._ping()
+        elif self.write(controls.sse_comment(b"heartbeat", self.given())):
+            self.hub.wheel.put(self, self.hub.settings.ping_interval)
 
     def _ping(self) -> None:
         settings = self.hub.settings
         if not self.pinged:
             self.pinged = True
             self.heard = False
-            if self.write(_PING):
+            beat = controls.heartbeat(self.given(), self.hub.router.epoch) if self.admission.controls else b""
+            if self.write(_PING + beat):
                 self.hub.wheel.put(self, settings.ping_grace)
         elif self.heard:
             self.pinged = False
@@ -352,20 +221,29 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self.close(4410, "silent")
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """Out of the hub: nothing is delivered any more."""
-        if self.state == OPEN:
+        if self.state == WAITING:
+            self.hub.joins.drop(self)
+        elif self.state == OPEN:
             self.hub.sockets.discard(self)
+            if self.group is None:
+                self.hub.replays.drop(self)
+                return
             self.hub.router.detach(self.admission.username, self.group, self)
             self.frames = self.group.frames - self.frames
             self.bytes = self.group.bytes - self.bytes
 
-    def _log_life(self, protocol: handshake.Handshake) -> None:
-        code = close_code(protocol.close_sent, protocol.close_rcvd, protocol.close_rcvd_then_sent)
+    def _log_life(self) -> None:
+        protocol = self.protocol
+        if protocol is None:
+            code = self.code or 1005
+        else:
+            code = close_code(protocol.close_sent, protocol.close_rcvd, protocol.close_rcvd_then_sent)
         self.hub.metrics.socket_closed(code)
         log.info(
             "fanout.socket_closed",
-            path="/ws",
+            path=self.admission.path,
             code=code,
             seconds=round(self.hub.loop.time() - self.opened_at, 3),
             frames=self.frames,

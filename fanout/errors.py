@@ -3,6 +3,8 @@
 FanoutError
 +-- SettingsError   the operator's: a variable that breaks its rule, a port that is taken
 +-- Refusal         the client's: a request that is answered with a status instead of a socket
++-- HistoryAway     the API's: this question was not answered, the next one may be
++-- CursorUnknown   nobody's: history does not know this cursor
 +-- LinkLost        Redis': this try of a subscription is over, the next one follows
 +-- StageEnded      ours: a task that runs for ever came to its end
 """
@@ -36,6 +38,7 @@ class Refusal(FanoutError):
         field: the query parameter or header at fault; None: the request as a whole.
         code: a stable name for programs; None: what the status is usually called here.
         headers: further response headers.
+        more: further members of the problem.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Refusal(FanoutError):
         *,
         code: str | None = None,
         headers: tuple[tuple[str, str], ...] = (),
+        more: dict[str, object] | None = None,
     ) -> None:
         super().__init__(status, detail, field)
         self.status = status
@@ -53,6 +57,7 @@ class Refusal(FanoutError):
         self.field = field
         self.code = code or _CODES.get(status, "invalid" if field else "malformed")
         self.headers = headers
+        self.more = more or {}
 
 
 _CODES = {
@@ -60,12 +65,26 @@ _CODES = {
     404: "path_unknown",
     405: "method_not_allowed",
     408: "head_timeout",
+    410: "cursor_unknown",
     414: "too_big",
     426: "upgrade_required",
     431: "too_big",
     503: "restarting",
     505: "version_unsupported",
 }
+
+
+class HistoryAway(FanoutError):
+    """The API did not answer, or not with what was asked for; the text says why."""
+
+
+class CursorUnknown(FanoutError):
+    """History does not know this cursor: another epoch, beyond the head, or below what retention has left."""
+
+    def __init__(self, epoch: str, head: int) -> None:
+        super().__init__(epoch, head)
+        self.epoch = epoch
+        self.head = head
 
 
 class LinkLost(FanoutError):

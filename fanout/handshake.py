@@ -10,9 +10,9 @@ import http
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 from websockets.datastructures import Headers
@@ -22,7 +22,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Origin, StatusLike, Subprotocol
 
 from .errors import Refusal
-from .wire import RUN_ID, USERNAME
+from .wire import RUN_ID, SSE, SSE_NAMED, TEXT, USERNAME
 
 MAX_INBOUND: Final = 16 << 10  # bytes of one message from a client; the library closes 1009 beyond
 MAX_RUNS: Final = 128  # run_id filters of one socket
@@ -30,6 +30,9 @@ CONTROL_PROTOCOL: Final = Subprotocol("runfeed.v1")
 CURSOR: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 _LOOPBACK: Final = re.compile(r"https?://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?")
 _ALLOW: Final = "GET, HEAD, OPTIONS"
+# What a client that offered runfeed.v1 is closed with instead of a status; a browser shows its page no status.
+CLOSE_CODES: Final = {400: 4400, 401: 4401, 403: 4403, 404: 4404, 410: 4409, 429: 1013, 503: 1013}
+_RUN_PATHS: Final = (("/ws/runs/", False), ("/sse/runs/", False), ("/api/v1/events/", True))
 _MAX_PARAMETERS: Final = 256  # far above what /ws knows; bounds the work for one request line
 # The library logs each connection at INFO; ours is one line a socket's life.
 _LOGGER: Final = logging.getLogger("websockets.server")
@@ -38,10 +41,27 @@ _LOGGER.setLevel(logging.WARNING)
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a socket may see: the events of `username`, in `runs` only unless that is None."""
+    """What a socket may see: the events of `username`, in `runs` only unless that is None.
+
+    Fields:
+        username: whose events; "" on a run's path: its owner's.
+        after, epoch: the cursor that the client brought.
+        run_id: the run whose path this is; its owner must be looked up.
+        path: for the log, without any name.
+        encoding: wire.TEXT for a WebSocket, else an SSE.
+        controls: the client offered runfeed.v1.
+        resumed: the cursor is a Last-Event-ID: an EventSource's own, which no other status than 200 can tell anything.
+    """
 
     username: str
     runs: frozenset[str] | None
+    after: int | None = None
+    epoch: str | None = None
+    run_id: str | None = None
+    path: str = "/ws"
+    encoding: int = TEXT
+    controls: bool = False
+    resumed: bool = False
 
 
 def origins(allowed: Sequence[str] | None) -> list[Origin | re.Pattern[str] | None]:
@@ -67,12 +87,25 @@ def split_target(target: str) -> tuple[str, str]:
     return parts.path, parts.query
 
 
-def admit(query: str) -> Admission:
-    """What the query of `/ws` asks for.
+def admit(query: str, run_id: str | None = None) -> Admission:
+    """What a query asks for; `run_id`: on the path of that run.
 
     Raises:
-        Refusal: 400 for a broken rule, 503 for a cursor: there is no history yet to resume from.
+        Refusal: 400 for a broken rule.
     """
+    values = _values(query)
+    after = _cursor(values.get("after", []), "after")
+    epochs = values.get("epoch", [])
+    if len(epochs) > 1:
+        raise Refusal(400, "epoch must be given once", "epoch")
+    epoch = epochs[0] if epochs else None
+    if run_id is None:
+        return Admission(_username(values.get("username", [])), _runs(values.get("run_id", [])), after, epoch)
+    username = _username(values["username"]) if "username" in values else ""
+    return Admission(username, frozenset((run_id,)), after or 0, epoch, run_id)
+
+
+def _values(query: str) -> dict[str, list[str]]:
     values: dict[str, list[str]] = {}
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS)
@@ -80,10 +113,7 @@ def admit(query: str) -> Admission:
         raise Refusal(400, f"the query must be form-encoded UTF-8 with at most {_MAX_PARAMETERS} parameters") from exc
     for name, value in pairs:
         values.setdefault(name, []).append(value)
-    username = _username(values.get("username", []))
-    runs = _runs(values.get("run_id", []))
-    _no_cursor(values.get("after", []), values.get("epoch", []))
-    return Admission(username, runs)
+    return values
 
 
 def _username(given: list[str]) -> str:
@@ -106,13 +136,10 @@ def _runs(given: list[str]) -> frozenset[str] | None:
     return frozenset(given) if given else None
 
 
-def _no_cursor(after: list[str], epoch: list[str]) -> None:
-    if len(after) > 1 or not all(map(CURSOR.fullmatch, after)):
-        raise Refusal(400, f"after must be given once and match ^({CURSOR.pattern})$", "after")
-    if after or epoch:
-        field = "after" if after else "epoch"
-        detail = f"no history yet: this hub cannot resume, open the socket without {field}"
-        raise Refusal(503, detail, field, code="no_history")
+def _cursor(given: list[str], field: str) -> int | None:
+    if len(given) > 1 or not all(map(CURSOR.fullmatch, given)):
+        raise Refusal(400, f"{field} must be given once and match ^({CURSOR.pattern})$", field)
+    return int(given[0]) if given else None
 
 
 def problem(refusal: Refusal) -> Response:
@@ -126,6 +153,7 @@ def problem(refusal: Refusal) -> Response:
     }
     if refusal.field is not None:
         body["field"] = refusal.field
+    body |= refusal.more
     return plain(refusal.status, orjson.dumps(body), "application/problem+json", refusal.headers)
 
 
@@ -147,7 +175,7 @@ def plain(status: int, body: bytes, content_type: str, headers: Sequence[tuple[s
 class Handshake(ServerProtocol):
     """The library's protocol of one socket, with our refusals and limits."""
 
-    def __init__(self, allowed: list[Origin | re.Pattern[str] | None]) -> None:
+    def __init__(self, allowed: list[Origin | re.Pattern[str] | None] | None) -> None:
         super().__init__(origins=allowed, max_size=MAX_INBOUND, logger=_LOGGER)
 
     def reject(self, status: StatusLike, text: str) -> Response:
@@ -190,7 +218,7 @@ def preflight(protocol: Handshake, request: Request) -> Response:
 
 
 def respond(protocol: Handshake, request: Request) -> tuple[Response, Admission | None]:
-    """The answer to `request`, with the admission when it is 101.
+    """The answer to `request`, with the admission when it is a socket's or a stream's.
 
     Raises:
         Refusal: there is nothing here for this request.
@@ -202,9 +230,83 @@ def respond(protocol: Handshake, request: Request) -> tuple[Response, Admission 
         if request.method not in ("GET", "HEAD"):
             raise Refusal(405, "GET or HEAD only", headers=(("Allow", _ALLOW),))
         return plain(200, b'{"status":"ok"}', "application/json"), None
-    if path != "/ws":
-        raise Refusal(404, "there is /ws?username=NAME and /healthz here")
-    response = protocol.accept(request)
-    if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
-        return response, None
-    return response, admit(query)
+    if path in ("/ws", "/sse"):
+        place, run_id, named = path, None, False
+    else:
+        place, run_id, named = _run_path(path)
+    if place.startswith("/ws"):
+        response = protocol.accept(request)
+        if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            return response, None
+        admission = admit(query, run_id)
+        return response, replace(admission, path=place, controls=protocol.subprotocol is not None)
+    return _stream(protocol, request, named), _stream_admission(request, query, run_id, place, named)
+
+
+def _run_path(path: str) -> tuple[str, str, bool]:
+    for prefix, named in _RUN_PATHS:
+        if path.startswith(prefix):
+            run_id = unquote(path[len(prefix) :])
+            if not RUN_ID.fullmatch(run_id):
+                raise run_unknown()
+            return prefix.rstrip("/"), run_id, named
+    raise Refusal(404, "there is /ws?username=NAME, /sse?username=NAME, /ws/runs/ID, /sse/runs/ID and /healthz here")
+
+
+def run_unknown() -> Refusal:
+    """One and the same for a run that is not there and one that is another's."""
+    return Refusal(404, "there is no such run of this user", "run_id", code="run_unknown")
+
+
+def owned(admission: Admission, username: str) -> Admission:
+    """The admission to a run's path, its owner found."""
+    return replace(admission, username=username)
+
+
+def _stream(protocol: Handshake, request: Request, named: bool) -> Response:
+    """The head of an SSE answer; the library's own answers end the connection, this one goes on."""
+    if request.method != "GET":
+        raise Refusal(405, "GET only", headers=(("Allow", "GET, OPTIONS"),))
+    try:
+        origin = protocol.process_origin(request.headers)
+    except InvalidHandshake as exc:
+        raise Refusal(403, "this origin may not watch", "Origin") from exc
+    fields = Headers(
+        [
+            ("Date", email.utils.formatdate(usegmt=True)),
+            ("Connection", "close"),
+            ("Content-Type", "text/event-stream; charset=utf-8"),
+            ("Cache-Control", "no-store, no-transform"),
+            ("X-Accel-Buffering", "no"),
+        ]
+    )
+    if origin is not None:
+        fields["Access-Control-Allow-Origin"] = origin
+        fields["Vary"] = "Origin"
+    return Response(200, "OK", fields)
+
+
+def _stream_admission(request: Request, query: str, run_id: str | None, place: str, named: bool) -> Admission:
+    admission = admit(query, run_id)
+    given = [value for value in request.headers.get_all("Last-Event-ID") if value]
+    resumed = _cursor(given, "Last-Event-ID")
+    encoding = SSE_NAMED if named or _values(query).get("named") == ["1"] else SSE
+    if resumed is None:
+        return replace(admission, path=place, encoding=encoding)
+    return replace(admission, path=place, encoding=encoding, after=resumed, resumed=True)
+
+
+def upgraded(head: bytes) -> tuple[Handshake, Response] | None:
+    """The 101 for a client that offers runfeed.v1 and is to be refused by a close; None: it gets a status.
+
+    A page of a foreign origin is answered as well: that it may not is all that it learns.
+    """
+    protocol = Handshake(None)
+    protocol.receive_data(head)
+    for request in protocol.events_received():
+        if isinstance(request, Request) and request.path.startswith("/ws"):
+            response = protocol.accept(request)
+            if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS and protocol.subprotocol is not None:
+                return protocol, response
+    protocol.release()
+    return None

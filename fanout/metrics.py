@@ -53,6 +53,15 @@ class Metrics:
         self.frames_sent = 0
         self.bytes_sent = 0
         self.reconnects = 0
+        self.joins_protected = 0
+        self.joins_unprotected = 0
+        self.heals = 0
+        self.heals_vain = 0
+        self.healed_frames = 0
+        self.replayed_frames = 0
+        self.resets = 0
+        self.rebuilds = 0
+        self.history: dict[tuple[str, str], int] = {}
         self.delivery_lag = Histogram()
         self.loop_lag = Histogram()
 
@@ -60,6 +69,10 @@ class Metrics:
         """One socket's life ended with `code`."""
         label = str(code) if code in _CODES else "other"
         self.closed[label] = self.closed.get(label, 0) + 1
+
+    def history_asked(self, call: str, outcome: str) -> None:
+        """One request to the API ended: `call` is heads, events, page or run; `outcome` ok, away or unknown."""
+        self.history[call, outcome] = self.history.get((call, outcome), 0) + 1
 
     def request_refused(self, status: int) -> None:
         """One request was answered with `status` instead of a socket."""
@@ -99,6 +112,27 @@ class HubCollector(Collector):
             yield CounterMetricFamily(name, text, count())
         yield CounterMetricFamily("fanout_connections_opened", "Sockets opened.", m.opened)
         yield CounterMetricFamily("fanout_redis_reconnects", "Subscriptions confirmed after the first.", m.reconnects)
+        for name, text, value in (
+            ("fanout_joins_protected", "Sockets opened with a base that history gave.", m.joins_protected),
+            ("fanout_joins_unprotected", "Sockets opened though history did not answer in time.", m.joins_unprotected),
+            ("fanout_heals", "Feeds about which history was asked, once a feed and question.", m.heals),
+            ("fanout_heals_vain", "Those of them that found nothing.", m.heals_vain),
+            ("fanout_healed_frames", "Frames that came from history and not from Redis.", m.healed_frames),
+            (
+                "fanout_replayed_frames",
+                "Frames of history written to sockets that brought a cursor.",
+                m.replayed_frames,
+            ),
+            ("fanout_resets", "Feeds whose numbering changed under their sockets.", m.resets),
+            ("fanout_redis_rebuilds", "Redis connections given up because no beacon came.", m.rebuilds),
+        ):
+            yield CounterMetricFamily(name, text, value)
+        requests = CounterMetricFamily(
+            "fanout_history_requests", "Requests to the API, by call and outcome.", labels=("call", "outcome")
+        )
+        for (call, outcome), number in sorted(m.history.items()):
+            requests.add_metric((call, outcome), number)
+        yield requests
         yield CounterMetricFamily("fanout_frames_sent", "Frames written to sockets.", m.frames_sent)
         yield CounterMetricFamily("fanout_sent_bytes", "Bytes of frames written to sockets.", m.bytes_sent)
         yield _labelled("fanout_connections_closed", "Sockets closed, by close code.", "code", m.closed)

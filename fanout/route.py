@@ -5,6 +5,7 @@ username -> feed -> groups. What one read of Redis brought is sorted in and judg
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Final
 
@@ -13,8 +14,11 @@ from .feed import Feed, Group, Verdict
 from .wire import Frame
 
 MAX_KEPT: Final = 64 << 20  # bytes kept for all feeds
+MAX_BEACONS: Final = 64  # API processes whose beacons are told apart
+MAX_NOTES: Final = 4096  # frames that were not simply passed on, remembered for the trace
 Message = Sequence[bytes]  # RESP2: b"pmessage", pattern, channel, payload
 Outcome = list[tuple[Group, list[Frame]]]
+Note = tuple[float, str, int, str]  # seconds, username, id, what became of it
 
 
 class Router:
@@ -25,34 +29,38 @@ class Router:
         hold: seconds that the next id may be missing.
 
     Attributes:
-        holding: the feeds that keep something back, in the order in which they began to.
+        behind: the feeds that miss something, in the order in which they began to.
+        epoch: of history's numbering, as history said it; None: not yet.
         beacon_at: when the last beacon was heard (seconds); None: never.
-        messages, dropped, jumps, jumps_given_up: counters for the metrics.
+        beacons: when the last beacon of each API process was heard (seconds); one that said goodbye is left out.
+        suspect: a beacon named another epoch than history did; whoever asks history takes it.
+        notes: what became of frames that were not simply passed on, for the trace.
+        messages, dropped, jumps: counters for the metrics.
     """
 
     def __init__(self, judged: bool, hold: float) -> None:
         self.judged = judged
         self.hold = hold
         self.feeds: dict[str, Feed] = {}
+        self.epoch: str | None = None
         self.beacon_at: float | None = None
+        self.beacons: dict[str, float] = {}
+        self.suspect = False
         self.messages = 0
-        self.dropped: dict[str, int] = dict.fromkeys((*wire.DROPS, "repeat"), 0)
+        self.dropped: dict[str, int] = dict.fromkeys((*wire.DROPS, "repeat", "forgotten", "forged"), 0)
         self.jumps = 0
-        self.jumps_given_up = 0
         self.kept_bytes = 0
-        self.holding: dict[Feed, None] = {}
-        self._epoch: str | None = None
+        self.behind: dict[Feed, None] = {}
+        self.notes: deque[Note] = deque(maxlen=MAX_NOTES)
 
     # Who watches.
 
-    def attach(self, username: str, runs: frozenset[str] | None, member: Hashable) -> Group:
+    def attach(self, username: str, runs: frozenset[str] | None, member: Hashable, encoding: int = wire.TEXT) -> Group:
         """Let `member` receive what happens in `runs` of `username` from now on; None: in all of them."""
-        feed = self.feeds.get(username)
-        if feed is None:
-            feed = self.feeds[username] = Feed(username, self.judged)
-        group = feed.groups.get(runs)
+        feed = self._feed(username)
+        group = feed.groups.get((runs, encoding))
         if group is None:
-            group = feed.groups[runs] = Group(runs)
+            group = feed.groups[runs, encoding] = Group(runs, encoding)
         group.members.add(member)
         return group
 
@@ -60,12 +68,33 @@ class Router:
         """`member` receives nothing any more. The last one takes its group, and the last group its feed, along."""
         group.members.discard(member)
         feed = self.feeds.get(username)
-        if group.members or feed is None or feed.groups.get(group.runs) is not group:
+        key = (group.runs, group.encoding)
+        if group.members or feed is None or feed.groups.get(key) is not group:
             return
-        del feed.groups[group.runs]
-        if not feed.groups:
-            del self.feeds[username]
-            self.holding.pop(feed, None)
+        del feed.groups[key]
+        self._forget_if_empty(feed)
+
+    def expect(self, username: str) -> Feed:
+        """The feed of somebody who is about to join; it stays, with what arrives for it, until `let_go`."""
+        feed = self._feed(username)
+        feed.joiners += 1
+        return feed
+
+    def let_go(self, feed: Feed) -> None:
+        """Whoever was about to join is in a group, or gone."""
+        feed.joiners -= 1
+        self._forget_if_empty(feed)
+
+    def _feed(self, username: str) -> Feed:
+        feed = self.feeds.get(username)
+        if feed is None:
+            feed = self.feeds[username] = Feed(username, self.judged, self.hold)
+        return feed
+
+    def _forget_if_empty(self, feed: Feed) -> None:
+        if not feed.groups and not feed.joiners and self.feeds.get(feed.username) is feed:
+            del self.feeds[feed.username]
+            self.behind.pop(feed, None)
             self.kept_bytes -= feed.kept_bytes
 
     # What happens.
@@ -78,7 +107,7 @@ class Router:
             self.messages += 1
             channel, payload = message[2], message[3]
             if channel == wire.BEACON_CHANNEL:
-                touched += self._hear(payload, now)
+                self._hear(payload, now)
                 continue
             frame = wire.read(channel, payload)
             if isinstance(frame, str):
@@ -89,63 +118,119 @@ class Router:
                 continue
             if not feed.ready:
                 touched.append(feed)
-            kept_before = feed.kept_bytes
+            kept_before, since = feed.kept_bytes, feed.since
             verdict = feed.offer(frame, now)
-            if kept_before or verdict != "ready":
-                self._account(feed, kept_before, verdict)
-        return _hand_out(touched)
+            if verdict != "ready" or since is not None:
+                self._account(feed, kept_before, now, frame, verdict)
+        return hand_out(touched)
 
-    def expire(self, now: float) -> Outcome:
-        """What is to be written because the hold of some jumps has passed."""
-        touched = []
-        for feed in list(self.holding):
-            kept_before = feed.kept_bytes
-            feed.expire(now, self.hold)
-            self._account(feed, kept_before)
-            touched.append(feed)
-        return _hand_out(touched)
+    def due(self, now: float, most: int) -> list[Feed]:
+        """The feeds about which history is to be asked now, `most` at most, those that waited longest first."""
+        found: list[Feed] = []
+        for feed in self.behind:
+            at = feed.due()
+            if at is not None and at <= now:
+                found.append(feed)
+                if len(found) == most:
+                    break
+        return found
 
-    def due(self) -> float | None:
-        """When `expire` is to be called (seconds); None: nothing is held."""
-        return min((due for feed in self.holding if (due := feed.due(self.hold)) is not None), default=None)
+    def due_at(self) -> float | None:
+        """When history is to be asked next (seconds); None: nothing is missing."""
+        return min((at for feed in self.behind if (at := feed.due()) is not None), default=None)
 
-    def _account(self, feed: Feed, kept_before: int, verdict: Verdict = "ready") -> None:
+    # What history says.
+
+    def heard(self, feed: Feed, head: int, last_then: int | None, asked_at: float, now: float) -> bool:
+        """History names the head of `feed`; True: the feed must be reset. See `Feed.heard`."""
+        kept_before = feed.kept_bytes
+        wrong = feed.heard(head, last_then, asked_at, now)
+        self._account(feed, kept_before, now)
+        return wrong
+
+    def healed(self, feed: Feed, frames: Iterable[Frame], now: float) -> tuple[int, Outcome]:
+        """A page of history: how many frames of it were new, and what is to be written."""
+        kept_before = feed.kept_bytes
+        found = feed.healed(frames, now)
+        self._account(feed, kept_before, now)
+        return found, hand_out([feed])
+
+    def settle(self, feeds: Iterable[Feed], now: float) -> Outcome:
+        """What was kept for those who waited for these feeds' bases, now that they are in their groups."""
+        settled = []
+        for feed in feeds:
+            if self.feeds.get(feed.username) is feed:
+                kept_before = feed.kept_bytes
+                feed.settle(now)
+                self._account(feed, kept_before, now)
+                settled.append(feed)
+        return hand_out(settled)
+
+    def reset(self, feed: Feed, head: int | None, now: float) -> None:
+        """Another numbering: forget the old one; go on from `head`, or keep what comes until it is known (None)."""
+        kept_before = feed.kept_bytes
+        if head is None:
+            feed.forget()
+        else:
+            feed.reset(head)
+        self._account(feed, kept_before, now)
+
+    def unprotect(self, feed: Feed, now: float) -> None:
+        """History did not answer in time: go on without a base. What was kept is for `settle` to hand out."""
+        kept_before = feed.kept_bytes
+        feed.unprotect(now)
+        self._account(feed, kept_before, now)
+
+    def _account(
+        self, feed: Feed, kept_before: int, now: float, frame: Frame | None = None, verdict: Verdict = "ready"
+    ) -> None:
         """Keep the hub's sums in step with what just happened to `feed`."""
-        if verdict == "repeat":
-            self.dropped["repeat"] += 1
-        elif verdict == "kept" and not kept_before:
-            self.jumps += 1
-            self.holding[feed] = None
         self.kept_bytes += feed.kept_bytes - kept_before
-        if self.kept_bytes > MAX_KEPT:
-            self.kept_bytes -= feed.kept_bytes
-            feed.give_up()
-        if not feed.kept:
-            self.holding.pop(feed, None)
-        self.jumps_given_up += feed.given_up
-        feed.given_up = 0
+        if verdict != "ready" and frame is not None:
+            self.notes.append((now, frame.username, frame.id or 0, verdict))
+            if verdict != "kept":
+                self.dropped[verdict] += 1
+            elif self.kept_bytes > MAX_KEPT:
+                self.dropped["forgotten"] += len(feed.kept)
+                self.kept_bytes -= feed.kept_bytes
+                feed.forget_kept(now)
+        if feed.lies:
+            self.dropped["forged"] += len(feed.lies)
+            self.notes.extend((now, feed.username, number, "forged") for number in feed.lies)
+            feed.lies = ()
+        self.watch(feed)
 
-    def _hear(self, payload: bytes, now: float) -> list[Feed]:
-        """A beacon: note that it came; forget every base when it names another numbering."""
+    def watch(self, feed: Feed) -> None:
+        """Note whether `feed` misses something."""
+        if feed.since is None:
+            self.behind.pop(feed, None)
+        elif feed not in self.behind and self.feeds.get(feed.username) is feed:
+            self.jumps += 1
+            self.behind[feed] = None
+
+    def _hear(self, payload: bytes, now: float) -> None:
+        """A beacon: who speaks, and how far the feeds are that it wrote. A hint: anybody can publish one."""
         beacon = wire.read_beacon(payload)
         if beacon is None:
             self.dropped["malformed"] += 1
-            return []
+            return
         self.beacon_at = now
-        known, self._epoch = self._epoch, beacon.epoch
-        if known is None or known == beacon.epoch:
-            return []
-        # A database that was reloaded or restored counts from 1 again: against the old base every new frame would be
-        # a repeat, and the feed mute for good. What the new base misses is the joining's business, not the base's.
-        feeds = list(self.feeds.values())
-        for feed in feeds:
-            kept_before = feed.kept_bytes
-            feed.forget()
-            self._account(feed, kept_before)
-        return feeds
+        if beacon.bye:
+            self.beacons.pop(beacon.api, None)
+        elif beacon.api in self.beacons or len(self.beacons) < MAX_BEACONS:
+            self.beacons[beacon.api] = now
+        if self.epoch is not None and beacon.epoch != self.epoch:
+            self.suspect = True
+            return
+        if self.judged:
+            for username, head in beacon.heads.items():
+                feed = self.feeds.get(username)
+                if feed is not None and feed.last is not None and head > feed.last:
+                    feed.hint(head, now)
+                    self.watch(feed)
 
 
-def _hand_out(feeds: Iterable[Feed]) -> Outcome:
+def hand_out(feeds: Iterable[Feed]) -> Outcome:
     """Empty `ready` of each feed into its groups."""
     outcome: Outcome = []
     for feed in feeds:

@@ -8,13 +8,17 @@ import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from time import time
+from typing import Any, Final
 
 import structlog
 
 from . import admin, pings
-from .deliver import Connection, Hub
+from .deliver import Connection
+from .door import restarting
 from .errors import SettingsError, StageEnded
+from .history import History
+from .hub import Hub
 from .metrics import HubCollector, Metrics, registry
 from .route import Router
 from .settings import Settings, masked
@@ -22,6 +26,7 @@ from .subscribe import Subscription
 
 BACKLOG: Final = 4096  # connections that the kernel holds while the loop is busy; a reconnect storm is thousands
 DRAIN_STEP: Final = 0.05  # seconds between two slices of a drain
+_WORDS: Final = {None: "unknown", True: "live", False: "away"}
 log = structlog.stdlib.get_logger("fanout")
 
 
@@ -35,7 +40,8 @@ async def serve(settings: Settings) -> None:
     stopping = _stop_signals()
     metrics = Metrics()
     router = Router(judged=settings.history_url is not None, hold=settings.hold)
-    hub = Hub(settings, router, _wheel(settings), metrics)
+    history = History(settings.history_url, metrics) if settings.history_url is not None else None
+    hub = Hub(settings, router, _wheel(settings), metrics, history)
     subscription = _subscription(hub)
     state, collector = _observed(settings, hub, subscription)
     async with _listening(hub) as (server, port), _administered(state, collector, settings) as admin_port:
@@ -46,10 +52,18 @@ async def serve(settings: Settings) -> None:
                 stage("fanout.subscribe", subscription.run()),
                 stage("fanout.pings", pings.turn(hub.wheel, metrics.loop_lag.observe)),
             ]
+            if history is not None:
+                running += [
+                    stage("fanout.joins", hub.joins.run()),
+                    stage("fanout.watch", hub.catch_up.watch()),
+                    stage("fanout.heal", hub.catch_up.heal()),
+                ]
             await stopping.wait()
             await _drain(hub, server, stopping)
             for task in running:
                 task.cancel()
+    if history is not None:
+        await history.close()
     log.info("fanout.stopped")
 
 
@@ -84,9 +98,13 @@ def _wheel(settings: Settings) -> pings.Wheel[Connection]:
 def _subscription(hub: Hub) -> Subscription:
     url = hub.settings.redis_url
     try:
-        return Subscription(url, hub.receive, hub.metrics)
+        subscription = Subscription(url, hub.receive, hub.metrics)
     except (TypeError, ValueError) as exc:  # options behind the ?, which only redis-py knows
         raise SettingsError("REDIS_URL", f"must be a URL that redis-py reads ({exc})", masked(url)) from exc
+    subscription.on_live = hub.catch_up.ask_now
+    hub.catch_up.redis_live = lambda: subscription.live
+    hub.catch_up.rebuild = lambda: subscription.rebuild("no beacon")
+    return subscription
 
 
 def _stage(stages: asyncio.TaskGroup, name: str, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -109,13 +127,17 @@ def _observed(settings: Settings, hub: Hub, subscription: Subscription) -> tuple
     def beacon_age() -> float | None:
         return None if router.beacon_at is None else hub.loop.time() - router.beacon_at
 
+    def trace(username: str, number: int) -> list[dict[str, Any]]:
+        return hub.trace.look_up(username, number, router.notes, time() - hub.loop.time())
+
     state = admin.State(
         draining=lambda: hub.draining,
         redis_live=lambda: subscription.live,
-        history=settings.history_url is not None,
+        history=lambda: "none" if hub.history is None else _WORDS[hub.history.answering],
         beacon_age=beacon_age,
         connections=lambda: len(hub.sockets),
         users=lambda: len(router.feeds),
+        trace=trace,
     )
     gauges = {
         "fanout_connections": ("Open sockets.", state.connections),
@@ -123,11 +145,13 @@ def _observed(settings: Settings, hub: Hub, subscription: Subscription) -> tuple
         "fanout_redis_live": ("1: the subscription is confirmed and answers.", lambda: float(subscription.live)),
         "fanout_beacon_age_seconds": ("Since the last beacon of an API; absent: none was ever heard.", beacon_age),
         "fanout_held_bytes": ("Bytes kept back until a missing id comes.", lambda: router.kept_bytes),
+        "fanout_holes_open": ("Feeds that miss something now.", lambda: len(router.behind)),
+        "fanout_joins_waiting": ("Requests that wait for a base.", lambda: len(hub.joins)),
+        "fanout_replays": ("Sockets that history is being replayed to.", lambda: len(hub.replays)),
     }
     counters = {
         "fanout_redis_messages": ("Messages read from Redis.", lambda: router.messages),
         "fanout_jumps": ("Times that a feed's next id was missing.", lambda: router.jumps),
-        "fanout_jumps_given_up": ("Holes that were skipped when the hold had passed.", lambda: router.jumps_given_up),
     }
     return state, HubCollector(hub.metrics, gauges, counters, router.dropped)
 
@@ -168,11 +192,15 @@ async def _drain(hub: Hub, server: asyncio.Server, stopping: _Stopping) -> None:
     server.close()
     sockets = list(hub.sockets)
     random.shuffle(sockets)  # whoever came together does not leave, and come back, together
+    for connection in hub.connections - hub.sockets:
+        connection.refuse_waiting(restarting())
     log.info("fanout.draining", connections=len(sockets), seconds=hub.settings.drain)
     steps = max(1, round(hub.settings.drain / DRAIN_STEP))
     for step in range(steps):
-        for socket in sockets[step::steps]:
-            socket.close(1012, "restarting")
+        for place in range(step, len(sockets), steps):
+            # The one in this place is to be at the next hub when those before it have been let in.
+            wait = place / hub.settings.handshakes_per_s - step * DRAIN_STEP
+            sockets[place].close(1012, "restarting", max(0, round(wait * 1000)))
         if len(hub.connections) and not stopping.again.is_set():
             await _sleep_unless(stopping.again, DRAIN_STEP)
     # Every closed socket has its own five seconds on the wheel, after which it is cut: this ends.

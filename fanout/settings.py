@@ -37,6 +37,12 @@ def _seconds(least: float, most: float) -> Callable[[str], float]:
     return parse
 
 
+def _per_second(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
+        raise ValueError("must be a whole number a second, 1 to 999999")
+    return int(text)
+
+
 def _hold(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 10_000:
         raise ValueError("must be a whole number of milliseconds, 0 to 10000")
@@ -143,6 +149,13 @@ class Settings:
     )
     drain: float = _setting(
         "FANOUT_DRAIN", "5", _seconds(0, 600), "seconds over which TERM spreads the closing of all sockets"
+    )
+    handshakes_per_s: int = _setting(
+        "FANOUT_HANDSHAKES_PER_S",
+        "500",
+        _per_second,
+        "handshakes a second that the hub which takes over is to see: a drain tells each socket when to come back."
+        " 500 are a tenth of a core",
     )
     head_timeout: float = _setting(
         "FANOUT_HEAD_TIMEOUT", "10", _seconds(0.1, 600), "seconds a request's head may take, then 408"

@@ -125,6 +125,7 @@ class Subscription:
 
     Attributes:
         live: Redis has confirmed the subscription and the link check holds.
+        on_live: called when it has, each time: what was published before did not arrive.
     """
 
     def __init__(self, url: str, deliver: Callable[[list[Message]], None], metrics: Metrics) -> None:
@@ -133,6 +134,8 @@ class Subscription:
         self._deliver = deliver
         self._metrics = metrics
         self.live = False
+        self.on_live: Callable[[], None] = lambda: None
+        self._link: Link | None = None
         self._confirmed_before = False
 
     @property
@@ -140,6 +143,11 @@ class Subscription:
         """Where Redis is, without user and password."""
         path = getattr(self._target, "path", None)
         return path or f"{self._target.host}:{self._target.port}"
+
+    def rebuild(self, why: str) -> None:
+        """Give the connection up and make another: it may hang on a server that nobody publishes to."""
+        if self._link is not None:
+            self._link.end(why)
 
     async def run(self) -> None:
         """Keep a subscription for ever. One log line a change of state, not one a try."""
@@ -160,7 +168,7 @@ class Subscription:
         link: Link | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                link = await self._connect()
+                link = self._link = await self._connect()
             return await self._watch(link)
         except LinkLost as exc:
             return str(exc)
@@ -169,6 +177,7 @@ class Subscription:
         except (OSError, UnicodeError) as exc:  # UnicodeError: a host name that no resolver can be asked for
             return str(exc)
         finally:
+            self._link = None
             if link is not None:
                 link.end("given up")
 
@@ -216,3 +225,4 @@ class Subscription:
             self._metrics.reconnects += 1
         self._confirmed_before = True
         log.info("fanout.redis_live", redis=self.address)
+        self.on_live()

@@ -6,7 +6,7 @@ A frame's JSON is read for four fields and forwarded as it came; what the produc
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -17,6 +17,16 @@ BEACON_CHANNEL: Final = b"run:!beacon"  # no run can have this name
 USERNAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@|:+-]{0,127}")
 RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 
+TEXT, SSE, SSE_NAMED = range(
+    3
+)  # as what a client gets a frame: WebSocket text, an SSE message, one with its event name
+# Terminal types by the status that they give a run: `named=1` names those events so.
+TERMINAL: Final = {
+    b"workflow_completed": b"completed",
+    b"workflow_failed": b"failed",
+    b"workflow_cancelled": b"cancelled",
+}
+_TYPE: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 Drop = Literal["malformed", "wrong_channel", "too_big"]
 DROPS: Final[tuple[Drop, ...]] = ("malformed", "wrong_channel", "too_big")
 
@@ -47,6 +57,10 @@ class Frame(msgspec.Struct, gc=False):
     payload: bytes
 
 
+class _Typed(msgspec.Struct, gc=False):
+    type: str = ""
+
+
 class Beacon(msgspec.Struct, gc=False):
     """What an API process says of itself every second: its name, the numbering's epoch, heads of feeds it wrote."""
 
@@ -65,6 +79,7 @@ class _BeaconMessage(msgspec.Struct, gc=False):
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
 _decode_beacon: Final = msgspec.json.Decoder(_BeaconMessage).decode
+_decode_type: Final = msgspec.json.Decoder(_Typed).decode
 
 
 def read(channel: bytes, payload: bytes) -> Frame | Drop:
@@ -96,6 +111,21 @@ def read_beacon(payload: bytes) -> Beacon | None:
         return None
 
 
+def read_event(username: str, payload: bytes) -> Frame:
+    """The frame that history has under `username`.
+
+    Raises:
+        ValueError: it is none; history is not what we take it for.
+    """
+    try:
+        envelope = _decode_envelope(payload)
+    except _UNREADABLE as exc:
+        raise ValueError("history has an event that is no frame") from exc
+    if envelope.id is None or envelope.username != username:
+        raise ValueError("history has an event without id, or of another user")
+    return Frame(username, envelope.run_id, envelope.id, 0.0, payload)
+
+
 def text_head(size: int) -> bytes:
     """The head of an unfragmented, unmasked text frame of `size` bytes (RFC 6455, 5.2)."""
     if size < 126:
@@ -114,3 +144,40 @@ def text_frames(frames: Sequence[Frame]) -> bytes:
     for frame in frames:
         parts += (text_head(len(frame.payload)), frame.payload)
     return b"".join(parts)
+
+
+def sse_messages(frames: Sequence[Frame]) -> bytes:
+    """The Server-Sent Events of `frames`; the id is the feed's."""
+    return b"".join([_sse_message(frame, b"") for frame in frames])
+
+
+def sse_named(frames: Sequence[Frame]) -> bytes:
+    """The same, each with its type as the event's name; a terminal one is named by its status."""
+    return b"".join([_sse_message(frame, _event_name(frame.payload)) for frame in frames])
+
+
+def _sse_message(frame: Frame, name: bytes) -> bytes:
+    number = b"" if frame.id is None else b"id: %d\n" % frame.id
+    event = b"event: %b\n" % name if name else b""
+    payload = frame.payload
+    if b"\n" in payload or b"\r" in payload:  # white space of another producer; within strings JSON has none
+        payload = b"\ndata: ".join(payload.splitlines())
+    return b"%b%bdata: %b\n\n" % (number, event, payload)
+
+
+def _event_name(payload: bytes) -> bytes:
+    try:
+        name = _decode_type(payload).type
+    except _UNREADABLE:
+        return b""
+    if not _TYPE.fullmatch(name):
+        return b""
+    return TERMINAL.get(name.encode(), name.encode())
+
+
+ENCODERS: Final[tuple[Callable[[Sequence[Frame]], bytes], ...]] = (text_frames, sse_messages, sse_named)
+
+
+def text(payload: bytes) -> bytes:
+    """One WebSocket text frame."""
+    return text_head(len(payload)) + payload

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from fanout import deliver, handshake, metrics, wire
+from fanout import deliver, door, handshake, metrics, wire
 from fanout.errors import Refusal
 
 CONTRACT = json.loads((Path(__file__).parent / "contract.json").read_text())
@@ -45,8 +45,8 @@ def admitted(**query: str) -> bool:
     """Whether /ws takes these parameters."""
     try:
         handshake.admit(urlencode(query))
-    except Refusal as refusal:
-        return refusal.status == 503  # a good cursor, and no history to use it on yet
+    except Refusal:
+        return False
     return True
 
 
@@ -87,7 +87,19 @@ def test_limits() -> None:
     assert handshake.MAX_RUNS == limits["run_filters"]
     assert handshake.MAX_INBOUND == limits["inbound_message_bytes"]
     assert deliver.MAX_WAITING == limits["outbound_bytes"]
-    assert deliver.MAX_HEAD == limits["head_bytes"]
+    assert door.MAX_HEAD == limits["head_bytes"]
+
+
+def test_terminal_types() -> None:
+    """The statuses by which a stream names terminal events are the contract's."""
+    assert {kind.decode(): status.decode() for kind, status in wire.TERMINAL.items()} == CONTRACT["terminal"]
+
+
+def test_refusals_have_close_codes() -> None:
+    """Every code that a refused runfeed.v1 client is closed with is the contract's and the hub's."""
+    known = {int(code) for code, row in CONTRACT["close_codes"].items() if row["by"] == "hub"}
+
+    assert set(handshake.CLOSE_CODES.values()) <= known
 
 
 def test_close_codes_are_counted_by_name() -> None:

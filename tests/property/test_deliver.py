@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout import deliver
-from fanout.deliver import OPEN, Connection
+from fanout.deliver import Connection
+from fanout.door import OPEN
 from tests.unit.fanout.worlds import PING, Memory, World, say
 
 BOUND = 300  # bytes; small, so that random peers reach it

@@ -76,7 +76,7 @@ async def test_drain_does_not_wait_for_the_deaf(
     raw = await peer(hub, name)
     hub.process.send_signal(signal.SIGINT)
 
-    assert await raw.everything() == b"\x88\x0c\x03\xf4restarting"
+    assert await raw.everything() == b"\x88\x0f\x03\xf4retry in 0 ms"
     await eventually(lambda: hub.process.poll() == 0, within=2)
 
 

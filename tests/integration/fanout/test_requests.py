@@ -72,14 +72,14 @@ async def test_bad_query(hub: HubProcess, peer: Connect, query: str, field: str 
 
 
 @pytest.mark.parametrize("query", ["after=0", "after=1234", "epoch=e", "after=7&epoch=e"])
-async def test_no_history_yet(hub: HubProcess, peer: Connect, query: str) -> None:
-    """A cursor is refused 503, by name, as long as there is no history to resume from."""
+async def test_no_history(hub: HubProcess, peer: Connect, query: str) -> None:
+    """A hub without history refuses a cursor 503, by name."""
     raw = await peer(hub)
     raw.send(get(f"/ws?username=a&{query}"))
 
     found = problem(await raw.everything())
     assert (found["status"], found["code"], found["field"]) == (503, "no_history", query.partition("=")[0])
-    assert "no history yet" in found["detail"]
+    assert "no history" in found["detail"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,10 @@ async def test_no_history_yet(hub: HubProcess, peer: Connect, query: str) -> Non
         (get("/ws/"), 404),
         (get("/WS?username=a"), 404),
         (get("/metrics"), 404),
-        (get("/sse?username=a", ""), 404),
+        (get("/sse?username=a", "", "POST"), 405),
+        (get("/sse", ""), 400),
+        (get("/sse/runs/a%20b", ""), 404),
+        (get("/ws/runs/r1"), 503),
         (get("http://h/nope"), 404),
         (get("/nope", "", "HEAD"), 404),
         (get("/nope", "", "POST"), 404),

@@ -5,9 +5,11 @@ import pytest
 from fanout.admin import State
 
 
-def state(draining: bool, live: bool, age: float | None = None) -> State:
+def state(draining: bool, live: bool, age: float | None = None, history: str = "none") -> State:
     """A hub in this state."""
-    return State(lambda: draining, lambda: live, False, lambda: age, lambda: 0, lambda: 0)
+    return State(
+        lambda: draining, lambda: live, lambda: history, lambda: age, lambda: 0, lambda: 0, lambda username, number: []
+    )
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,23 @@ def test_readiness(draining: bool, live: bool, status: int, word: str, degraded:
     found, body = state(draining, live).readiness()
 
     assert (found, body["status"], body["degraded"]) == (status, word, degraded)
+
+
+@pytest.mark.parametrize(
+    ("live", "history", "status", "degraded"),
+    [
+        (True, "away", 200, ["history"]),
+        (True, "unknown", 200, []),
+        (False, "live", 200, ["redis"]),
+        (False, "away", 503, ["redis", "history"]),
+        (False, "unknown", 503, ["redis"]),
+    ],
+)
+def test_one_way_is_enough(live: bool, history: str, status: int, degraded: list[str]) -> None:
+    """A hub without Redis is ready while history answers, one without history while Redis does; with neither not."""
+    found, body = state(False, live, history=history).readiness()
+
+    assert (found, body["degraded"], body["history"]) == (status, degraded, history)
 
 
 def test_beacon_age() -> None:

@@ -6,14 +6,9 @@ import gc
 import pytest
 from websockets.frames import Close
 
-from fanout.deliver import MAX_WAITING, Connection, Hub, close_code
+from fanout.deliver import MAX_WAITING, Connection, close_code
 from fanout.handshake import Handshake
-from fanout.metrics import Metrics
-from fanout.pings import Wheel
-from fanout.route import Router
-from fanout.settings import Settings
-from tests.support import eventually
-from tests.unit.fanout.worlds import PING, REQUEST, Memory, World, say
+from tests.unit.fanout.worlds import PING, REQUEST, World, say
 
 
 @pytest.fixture
@@ -205,29 +200,6 @@ async def test_draining(world: World) -> None:
     assert b"HTTP/1.1 503 " in world.connect()[1].written
     assert b"Retry-After: 1\r\n" in world.connect()[1].written
     assert world.connect(b"GET /healthz HTTP/1.1\r\n\r\n")[1].written.startswith(b"HTTP/1.1 200 ")
-
-
-async def test_hold_timer() -> None:
-    """Jumps that do not close are delivered when the hold of each has passed, though nothing else arrives."""
-    hub = Hub(Settings(), Router(judged=True, hold=0.05), Wheel(tick=1, longest=25), Metrics())
-    connection, transport = hub.connect(), Memory()
-    connection.connection_made(transport)
-    say(connection, REQUEST)
-
-    def message(number: int) -> list[bytes]:
-        body = b'{"id":%d,"run_id":"r1","username":"alice"}' % number
-        return [b"pmessage", b"run:*", b"run:r1", body]
-
-    began = hub.loop.time()
-    hub.receive([message(1), message(3)])
-    await eventually(lambda: hub.loop.time() > began + 0.03)
-    hub.receive([message(5)])
-    assert b'"id":3' not in transport.written
-    await eventually(lambda: b'"id":3' in transport.written)
-    assert b'"id":5' not in transport.written
-    await eventually(lambda: b'"id":5' in transport.written)
-
-    assert hub.router.holding == {}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from fanout import feed as module
-from fanout.feed import Feed
+from fanout.feed import LEAST_HOLD, MAX_HOLD, Feed
 from fanout.wire import Frame
 
 HOLD = 0.05
@@ -20,42 +20,66 @@ def ids(feed: Feed) -> list[int | None]:
     return [each.id for each in ready]
 
 
-def judged(*numbers: int | None) -> Feed:
-    """A feed that was offered `numbers` at time 0."""
-    feed = Feed("alice", judged=True)
+def judged(base: int, *numbers: int | None) -> Feed:
+    """A feed with a base that was offered `numbers` at time 0."""
+    feed = Feed("alice", judged=True, hold=HOLD)
+    feed.heard(base, None, 0.0, 0.0)
     for number in numbers:
         feed.offer(frame(number), 0.0)
     return feed
 
 
 def test_next() -> None:
-    """offer makes the next id ready at once, the first one being the base."""
-    assert ids(judged(41, 42, 43)) == [41, 42, 43]
+    """offer makes the next id behind the base ready at once."""
+    assert ids(judged(40, 41, 42, 43)) == [41, 42, 43]
 
 
 def test_repeat() -> None:
     """offer drops an id that is not newer than the last."""
-    feed = judged(5, 6)
+    feed = judged(4, 5, 6)
 
     assert [feed.offer(frame(number), 0.0) for number in (6, 5, 1)] == ["repeat"] * 3
     assert ids(feed) == [5, 6]
 
 
+def test_no_base_yet() -> None:
+    """Before the base everything is kept; the base drops what it holds and the rest follows when it is settled."""
+    feed = Feed("alice", judged=True)
+    assert [feed.offer(frame(number), 1.0) for number in (8, 7, 9, 8)] == ["kept", "kept", "kept", "repeat"]
+    assert feed.due() is None
+
+    assert not feed.heard(7, None, 0.5, 1.1)
+    assert ids(feed) == []
+    feed.settle(1.1)
+    assert ids(feed) == [8, 9]
+    assert (feed.kept_bytes, feed.since) == (0, None)
+
+
+def test_base_with_a_hole() -> None:
+    """A hole behind the base is open from the moment the base is settled."""
+    feed = Feed("alice", judged=True, hold=HOLD)
+    feed.offer(frame(9), 1.0)
+    feed.heard(7, None, 0.5, 1.1)
+    feed.settle(1.2)
+
+    assert ids(feed) == []
+    assert feed.due() == pytest.approx(1.25)
+
+
 def test_jump_closes() -> None:
     """offer keeps a jump and makes it ready, in order, when the hole closes."""
-    feed = judged(1, 4, 3)
+    feed = judged(0, 1, 4, 3)
     assert ids(feed) == [1]
     assert feed.kept_bytes == 20
 
     assert feed.offer(frame(2), 0.01) == "ready"
     assert ids(feed) == [2, 3, 4]
-    assert feed.kept_bytes == 0
-    assert feed.due(HOLD) is None
+    assert (feed.kept_bytes, feed.due()) == (0, None)
 
 
 def test_repeat_of_kept() -> None:
     """offer drops an id that is kept already."""
-    feed = judged(1, 3)
+    feed = judged(0, 1, 3)
 
     assert feed.offer(frame(3), 0.0) == "repeat"
     assert feed.kept_bytes == 10
@@ -63,7 +87,7 @@ def test_repeat_of_kept() -> None:
 
 def test_no_id() -> None:
     """offer passes a frame without an id on at once, even over a hole."""
-    assert ids(judged(1, 3, None)) == [1, None]
+    assert ids(judged(0, 1, 3, None)) == [1, None]
 
 
 def test_not_judged() -> None:
@@ -75,67 +99,226 @@ def test_not_judged() -> None:
     assert ids(feed) == [5, 5, 1, 9, None]
 
 
-def test_hold_not_over() -> None:
-    """expire takes no jump before its hold has passed."""
-    feed = judged(1, 3)
-    feed.expire(HOLD - 0.001, HOLD)
+def test_due_after_the_hold() -> None:
+    """A hole is due when the hold has passed since it opened; while history is asked it is not."""
+    feed = judged(0, 1)
+    feed.offer(frame(3), 1.0)
+    assert feed.due() == pytest.approx(1.05)
 
-    assert ids(feed) == [1]
-    assert feed.due(HOLD) == HOLD
-
-
-def test_hold_over() -> None:
-    """expire takes a jump whose hold has passed, in order, and counts it once."""
-    feed = judged(1, 4, 3)
-    feed.expire(HOLD, HOLD)
-
-    assert ids(feed) == [1, 3, 4]
-    assert feed.given_up == 1
-    assert feed.offer(frame(2), 0.06) == "repeat"
+    feed.asked = True
+    assert feed.due() is None
 
 
-def test_young_hole_stays() -> None:
-    """expire leaves a younger hole behind the one it takes, with that hole's own hold."""
-    feed = judged(1, 3)
-    feed.offer(frame(5), 0.03)
-    feed.expire(HOLD, HOLD)
+def test_hold_begins_anew_with_each_step() -> None:
+    """Whenever the feed moves on while something is missing, the hold begins anew."""
+    feed = judged(0, 1)
+    feed.offer(frame(3), 1.0)
+    feed.offer(frame(5), 1.02)
+    feed.offer(frame(2), 1.04)
 
-    assert ids(feed) == [1, 3]
-    assert feed.due(HOLD) == pytest.approx(0.08)
-    assert feed.offer(frame(4), 0.06) == "ready"
-    assert ids(feed) == [4, 5]
+    assert feed.due() == pytest.approx(1.09)
 
 
-def test_two_old_holes() -> None:
-    """expire takes every hole whose hold has passed, and counts each."""
-    feed = judged(1, 5, 3, 9)
-    feed.expire(HOLD, HOLD)
+def test_hint() -> None:
+    """A head beyond the last id is a hole; one that is reached is none."""
+    feed = judged(7)
+    feed.hint(7, 1.0)
+    assert feed.due() is None
+    feed.hint(9, 1.0)
+    assert feed.due() == pytest.approx(1.05)
+    feed.hint(8, 2.0)
+    assert (feed.goal, feed.goal_at) == (9, 1.0)
 
-    assert ids(feed) == [1, 3, 5, 9]
-    assert feed.given_up == 3
+    feed.offer(frame(8), 1.01)
+    assert feed.due() == pytest.approx(1.06)
+    feed.offer(frame(9), 1.02)
+    assert feed.due() is None
 
 
 def test_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """offer takes the jump when more than the bound would be kept."""
+    """What would be kept beyond the bound is forgotten, and known to be there."""
     monkeypatch.setattr(module, "MAX_KEPT", 100)
-    feed = judged(1)
-    for number in range(3, 13):
-        feed.offer(frame(number), 0.0)
-    assert (ids(feed), feed.kept_bytes) == ([1], 100)
+    feed = judged(0, 1)
+    assert [feed.offer(frame(number), 0.0) for number in range(3, 14)] == ["kept"] * 10 + ["forgotten"]
+    assert (ids(feed), feed.kept_bytes, feed.goal) == ([1], 100, 13)
 
-    feed.offer(frame(13), 0.0)
-    assert (ids(feed), feed.kept_bytes) == (list(range(3, 14)), 0)
+    feed.offer(frame(2), 0.1)
+    assert ids(feed) == list(range(2, 13))
+    assert feed.due() == pytest.approx(0.15)
+
+
+def test_healed() -> None:
+    """A page makes ready what is new in it, in order, with what was kept behind it, and nothing twice."""
+    feed = judged(0, 1, 4, 5)
+    assert feed.healed([frame(number) for number in (1, 2, 3, 4)], 1.0) == 3
+
+    assert ids(feed) == [1, 2, 3, 4, 5]
+    assert (feed.kept, feed.kept_bytes, feed.since) == ({}, 0, None)
+
+
+def test_healed_in_part() -> None:
+    """A page that ends before the hole does leaves it open, the hold beginning anew."""
+    feed = judged(0, 1, 9)
+    feed.healed([frame(2), frame(3)], 1.0)
+
+    assert ids(feed) == [1, 2, 3]
+    assert feed.due() == pytest.approx(1.05)
+
+
+def test_page_that_begins_too_late() -> None:
+    """A page that does not join on to the feed changes nothing."""
+    feed = judged(0, 1)
+
+    assert feed.healed([frame(4), frame(5)], 1.0) == 0
+    assert (ids(feed), feed.last) == ([1], 1)
+
+
+def test_more_is_due_at_once() -> None:
+    """After a page that did not reach the head the next is due without a hold; a later hole has its hold again."""
+    feed = judged(0, 1, 9)
+    feed.healed([frame(2)], 1.0)
+    feed.more, feed.retry_at = True, 1.0
+    assert feed.due() == 1.0
+
+    feed.healed([frame(number) for number in range(3, 9)], 1.1)
+    feed.offer(frame(11), 2.0)
+    assert feed.due() == pytest.approx(2.05)
+
+
+def test_vain_doubles_the_hold() -> None:
+    """Each question in vain doubles the hold, to two seconds; one that finds something, or calm, ends that."""
+    feed = judged(0, 1, 3)
+    holds = []
+    for _ in range(8):
+        feed.vain(10.0)
+        holds.append(round((feed.due() or 0) - 10.0, 6))
+    assert holds == [0.1, 0.2, 0.4, 0.8, 1.6, MAX_HOLD, MAX_HOLD, MAX_HOLD]
+
+    feed.healed([frame(2)], 11.0)
+    feed.offer(frame(5), 12.0)
+    assert feed.due() == pytest.approx(12.05)
+    feed.vain(12.1)
+    feed.healed([frame(4)], 12.2)
+    feed.vain(12.3)
+    feed.offer(frame(7), 13.0)
+    assert feed.due() == pytest.approx(13.1)
+    feed.offer(frame(6), 13.0)
+    feed.offer(frame(9), 50.0)
+    assert feed.due() == pytest.approx(50.05)
+
+
+def test_vain_without_a_hold() -> None:
+    """A hold of zero grows as well."""
+    feed = Feed("alice", judged=True, hold=0.0)
+    feed.heard(1, None, 0.0, 0.0)
+    feed.offer(frame(3), 1.0)
+    assert feed.due() == 1.0
+    feed.vain(1.0)
+
+    assert feed.due() == pytest.approx(1.0 + 2 * LEAST_HOLD)
+
+
+def test_forged_id() -> None:
+    """An id beyond the head that history named after it came is dropped; one that came later is not judged by it."""
+    feed = judged(5)
+    feed.offer(frame(999), 1.0)
+    feed.offer(frame(8), 2.0)
+    feed.heard(5, 5, 1.5, 2.1)
+
+    assert (feed.lies, list(feed.kept), feed.kept_bytes) == ((999,), [8], 10)
+    assert feed.due() is not None
+    feed.heard(5, 5, 2.5, 2.6)
+    assert (feed.kept, feed.due()) == ({}, None)
+
+
+def test_forged_head() -> None:
+    """A head that history denies is forgotten, unless it was named after history was asked."""
+    feed = judged(5)
+    feed.hint(10**15, 1.0)
+    feed.heard(5, 5, 0.9, 1.1)
+    assert feed.goal == 10**15
+
+    feed.heard(5, 5, 1.2, 1.3)
+    assert (feed.goal, feed.due()) == (5, None)
+    feed.hint(6, 2.0)
+    assert feed.due() is not None
+
+
+def test_head_below_the_last_twice() -> None:
+    """A head below what was delivered before it was asked for is another numbering when it is named twice in a row."""
+    feed = judged(9, 10)
+    assert [feed.heard(head, 10, 1.0, 1.1) for head in (9, 10, 9, 9)] == [False, False, False, True]
+
+    assert not judged(9, 10).heard(9, 9, 1.0, 1.1)
+
+
+def test_reset() -> None:
+    """reset goes on from another head and remembers nothing of what was."""
+    feed = judged(9, 10, 12)
+    feed.reset(3)
+    feed.offer(frame(4), 1.0)
+
+    assert (feed.last, [each.id for each in feed.ring], feed.kept_bytes, feed.due()) == (4, [4], 0, None)
 
 
 def test_forget() -> None:
-    """forget makes what is kept ready and lets any id be the next base."""
-    feed = judged(7, 9)
+    """forget keeps what comes until the new head is known."""
+    feed = judged(9, 10, 12)
+    ids(feed)
     feed.forget()
-    feed.offer(frame(1), 0.0)
+    feed.offer(frame(3), 1.0)
+    feed.heard(2, None, 0.5, 1.1)
+    feed.settle(1.1)
 
-    assert ids(feed) == [7, 9, 1]
+    assert (ids(feed), feed.resetting) == ([3], False)
+
+
+def test_unprotected() -> None:
+    """Without history the first frame is the base, or the first of those that were kept."""
+    feed = Feed("alice", judged=True)
+    feed.unprotect(0.0)
+    feed.offer(frame(7), 1.0)
+    assert ids(feed) == [7]
+
+    feed = Feed("alice", judged=True)
+    for number in (9, 8, 11):
+        feed.offer(frame(number), 1.0)
+    feed.unprotect(2.0)
+    assert ids(feed) == [8, 9]
+    assert feed.due() == pytest.approx(2.05)
+
+
+@pytest.mark.parametrize(
+    ("after", "rest"),
+    [(50, []), (49, [50]), (18, list(range(19, 51))), (17, None), (51, None), (0, None)],
+)
+def test_ring(after: int, rest: list[int] | None) -> None:
+    """rest gives what is behind a cursor when the last 32 frames hold all of it, and None otherwise."""
+    found = judged(0, *range(1, 51)).rest(after)
+
+    assert (None if found is None else [each.id for each in found]) == rest
+
+
+def test_ring_bytes() -> None:
+    """The ring holds 16 KiB at most; a frame that is bigger alone is not remembered, and nothing before it."""
+    feed = judged(0)
+    for number in range(1, 6):
+        feed.offer(frame(number, 5000), 0.0)
+    assert feed.rest(1) is None
+    assert [each.id for each in feed.rest(2) or ()] == [3, 4, 5]
+    feed.offer(frame(6, 20_000), 0.0)
+
+    assert (feed.rest(5), feed.rest(6), feed.ring_bytes) == (None, [], 0)
+
+
+def test_ring_is_empty_at_the_base() -> None:
+    """A feed that has only its base takes the cursor that is the base, and no other."""
+    feed = judged(7)
+
+    assert (feed.rest(7), feed.rest(6), feed.rest(8)) == ([], None, None)
+    assert Feed("alice", judged=True).rest(0) is None
 
 
 def test_repr() -> None:
     """A feed shows where it stands."""
-    assert repr(judged(1, 2, 4)) == "<Feed alice at 2, 2 ready, 1 kept>"
+    assert repr(judged(0, 1, 2, 4)) == "<Feed alice at 2, 2 ready, 1 kept>"

@@ -7,6 +7,7 @@ from websockets.http11 import Request, Response
 
 from fanout.errors import Refusal
 from fanout.handshake import Admission, Handshake, admit, origins, problem, respond, split_target
+from fanout.wire import SSE, SSE_NAMED
 
 UPGRADE = (
     "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"
@@ -59,20 +60,73 @@ def test_plus_is_a_space() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "status", "field"),
-    [
-        ("username=a&after=5", 503, "after"),
-        ("username=a&epoch=x", 503, "epoch"),
-        ("username=a&after=x", 400, "after"),
-        ("after=5", 400, "username"),
-    ],
+    ("query", "field"),
+    [("username=a&after=x", "after"), ("username=a&epoch=x&epoch=y", "epoch"), ("after=5", "username")],
 )
-def test_cursor(query: str, status: int, field: str) -> None:
-    """A malformed cursor is 400; a good one 503, for there is no history yet."""
+def test_bad_cursor(query: str, field: str) -> None:
+    """A malformed or repeated cursor is 400, by name."""
     with pytest.raises(Refusal) as refused:
         admit(query)
 
-    assert (refused.value.status, refused.value.field) == (status, field)
+    assert (refused.value.status, refused.value.field) == (400, field)
+
+
+def test_cursor() -> None:
+    """A cursor is kept as it came; a run's path begins at 0, and its owner may be left out."""
+    assert admit("username=a&after=5&epoch=x") == Admission("a", None, 5, "x")
+    assert admit("", "r1") == Admission("", frozenset({"r1"}), 0, None, "r1")
+    assert admit("username=a&after=7", "r1") == Admission("a", frozenset({"r1"}), 7, None, "r1")
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "encoding"),
+    [
+        ("/sse?username=a", "/sse", SSE),
+        ("/sse?username=a&named=1", "/sse", SSE_NAMED),
+        ("/sse/runs/r1", "/sse/runs", SSE),
+        ("/api/v1/events/r1", "/api/v1/events", SSE_NAMED),
+        ("/sse/runs/a%3Ab", "/sse/runs", SSE),
+    ],
+)
+def test_streams(target: str, path: str, encoding: int) -> None:
+    """Each path of a stream is answered 200 as an event stream, unbuffered, and admitted in its encoding."""
+    response, admission = asked(target, "Origin: http://localhost:5173\r\n")
+
+    assert admission is not None
+    assert (admission.path, admission.encoding, response.status_code) == (path, encoding, 200)
+    assert response.headers["Content-Type"].startswith("text/event-stream")
+    assert response.headers["X-Accel-Buffering"] == "no"
+    assert response.headers["Access-Control-Allow-Origin"] == "http://localhost:5173"
+
+
+def test_last_event_id() -> None:
+    """Last-Event-ID beats after; an empty one is none; a malformed one is 400."""
+    assert asked("/sse?username=a&after=3", "Last-Event-ID: 9\r\n")[1] == Admission(
+        "a", None, 9, path="/sse", encoding=SSE, resumed=True
+    )
+    assert asked("/sse?username=a&after=3", "Last-Event-ID: \r\n")[1] == Admission(
+        "a", None, 3, path="/sse", encoding=SSE
+    )
+    with pytest.raises(Refusal) as refused:
+        asked("/sse?username=a", "Last-Event-ID: x\r\n")
+    assert (refused.value.status, refused.value.field) == (400, "Last-Event-ID")
+
+
+def test_stream_of_a_foreign_page() -> None:
+    """A stream has its own origin check."""
+    with pytest.raises(Refusal) as refused:
+        asked("/sse?username=a", "Origin: https://evil.io\r\n")
+
+    assert refused.value.status == 403
+
+
+@pytest.mark.parametrize("target", ["/ws/runs/", "/ws/runs/a%2Fb", "/sse/runs/a%20b"])
+def test_no_run_of_that_name(target: str) -> None:
+    """A name that no run can have is answered as a run that is not there."""
+    with pytest.raises(Refusal) as refused:
+        asked(target)
+
+    assert (refused.value.status, refused.value.code) == (404, "run_unknown")
 
 
 @pytest.mark.parametrize(

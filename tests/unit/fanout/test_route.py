@@ -5,7 +5,9 @@ import json
 import pytest
 
 from fanout import route as module
+from fanout.feed import Group
 from fanout.route import Outcome, Router
+from fanout.wire import Frame
 
 
 def message(run: str, username: str, number: int | None = None, **more: object) -> list[bytes]:
@@ -14,9 +16,19 @@ def message(run: str, username: str, number: int | None = None, **more: object) 
     return [b"pmessage", b"run:*", f"run:{run}".encode(), json.dumps(body).encode()]
 
 
-def beacon(epoch: str) -> list[bytes]:
+def beacon(epoch: str, **more: object) -> list[bytes]:
     """A beacon of `epoch`."""
-    return [b"pmessage", b"run:*", b"run:!beacon", json.dumps({"beacon": {"epoch": epoch}}).encode()]
+    return [b"pmessage", b"run:*", b"run:!beacon", json.dumps({"beacon": {"epoch": epoch, **more}}).encode()]
+
+
+def watch(router: Router, username: str, member: object, base: int = 0) -> Group:
+    """Attach to all runs of a user whose feed has a base."""
+    feed = router.expect(username)
+    if feed.last is None:
+        router.heard(feed, base, None, 0.0, 0.0)
+    group = router.attach(username, None, member)
+    router.let_go(feed)
+    return group
 
 
 def received(outcome: Outcome) -> dict[object, list[tuple[str, int | None]]]:
@@ -116,74 +128,104 @@ def test_detach_twice() -> None:
 def test_feed_begins_anew() -> None:
     """A feed that everybody left remembers nothing when somebody comes back."""
     router = judging()
-    router.detach("alice", router.attach("alice", None, "a"), "a")
-    group = router.attach("alice", None, "a")
-    router.route([message("r1", "alice", 9)], 0.0)
+    router.detach("alice", watch(router, "alice", "a"), "a")
+    group = watch(router, "alice", "a", 8)
+    router.route([message("r1", "alice", 9), message("r1", "alice", 11)], 0.0)
     router.detach("alice", group, "a")
-    router.attach("alice", None, "b")
+    assert (router.kept_bytes, router.behind, router.due_at(), router.feeds) == (0, {}, None, {})
+    watch(router, "alice", "b", 2)
 
     assert received(router.route([message("r1", "alice", 3)], 0.0)) == {"b": [("r1", 3)]}
+
+
+def test_expected_feed_stays() -> None:
+    """A feed stays, and keeps what comes, while somebody is about to join it; with the last of them it goes."""
+    router = judging()
+    feed = router.expect("alice")
+    assert router.expect("alice") is feed
+    router.let_go(feed)
+    router.route([message("r1", "alice", 5)], 0.0)
+    assert (list(feed.kept), router.kept_bytes > 0, router.due_at()) == ([5], True, None)
+
+    router.let_go(feed)
+    assert (router.feeds, router.kept_bytes) == ({}, 0)
+
+
+def test_those_who_waited_get_what_was_kept() -> None:
+    """What came between the question for the base and its answer is handed out once those who waited are in."""
+    router = judging()
+    feed = router.expect("alice")
+    router.route([message("r1", "alice", n) for n in (7, 8, 9)], 1.0)
+    router.heard(feed, 8, None, 0.5, 1.1)
+    router.attach("alice", None, "a")
+    router.let_go(feed)
+
+    assert received(router.settle([feed], 1.1)) == {"a": [("r1", 9)]}
+    assert (router.kept_bytes, router.behind) == (0, {})
 
 
 def test_order_within_one_read() -> None:
     """route puts frames of one read that came in the wrong order right, and delivers them together."""
     router = judging()
-    router.attach("alice", None, "a")
+    watch(router, "alice", "a")
 
     outcome = router.route([message("r1", "alice", number) for number in (1, 3, 2, 2, 4)], 0.0)
 
     assert received(outcome) == {"a": [("r1", 1), ("r1", 2), ("r1", 3), ("r1", 4)]}
-    assert (router.jumps, router.dropped["repeat"], router.kept_bytes, router.holding) == (1, 1, 0, {})
+    assert (router.jumps, router.dropped["repeat"], router.kept_bytes, router.behind) == (1, 1, 0, {})
 
 
-def test_hold() -> None:
-    """expire delivers what a jump kept once the hold has passed, and counts the jump as given up."""
-    router = judging()
-    router.attach("alice", None, "a")
-    router.route([message("r1", "alice", 1), message("r1", "alice", 3)], 10.0)
-    assert router.due() == pytest.approx(10.05)
-    assert router.expire(10.04) == []
-
-    assert received(router.expire(10.051)) == {"a": [("r1", 3)]}
-    assert (router.jumps_given_up, router.kept_bytes, router.due()) == (1, 0, None)
-
-
-def test_due_is_the_earliest() -> None:
-    """due names the oldest of all holds."""
+def test_due() -> None:
+    """due names the feeds whose hold has passed, and due_at when the first one's will have."""
     router = judging()
     for name in ("alice", "bob"):
-        router.attach(name, None, name)
+        watch(router, name, name)
     router.route([message("r1", "alice", 1), message("r2", "bob", 1), message("r2", "bob", 3)], 10.0)
     router.route([message("r1", "alice", 3)], 10.02)
 
-    assert router.due() == pytest.approx(10.05)
-    assert received(router.expire(10.06)) == {"bob": [("r2", 3)]}
-    assert router.due() == pytest.approx(10.07)
+    assert router.due_at() == pytest.approx(10.05)
+    assert router.due(10.04, 9) == []
+    assert [feed.username for feed in router.due(10.06, 9)] == ["bob"]
+    assert [feed.username for feed in router.due(10.08, 9)] == ["bob", "alice"]
+    assert [feed.username for feed in router.due(10.08, 1)] == ["bob"]
 
 
-def test_detach_while_holding() -> None:
-    """detach of a feed that keeps something gives its bytes back and leaves no hold behind."""
+def test_healed() -> None:
+    """A page closes a hole: what was kept behind it goes out with it, and the sums are true."""
     router = judging()
-    group = router.attach("alice", None, "a")
+    watch(router, "alice", "a")
     router.route([message("r1", "alice", 1), message("r1", "alice", 3)], 0.0)
-    router.detach("alice", group, "a")
+    found, outcome = router.healed(router.feeds["alice"], [Frame("alice", "r2", 2, 0.0, b"{}")], 1.0)
 
-    assert (router.kept_bytes, router.holding, router.due()) == (0, {}, None)
+    assert (found, received(outcome)) == (1, {"a": [("r2", 2), ("r1", 3)]})
+    assert (router.kept_bytes, router.behind, router.due_at()) == (0, {}, None)
 
 
 def test_hub_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """route takes a feed's jump when all feeds together would keep more than the bound."""
+    """route forgets what a feed keeps when all feeds together would keep more than the bound; history has it."""
     monkeypatch.setattr(module, "MAX_KEPT", 150)
     router = judging()
     for name in ("alice", "bob"):
-        router.attach(name, None, name)
+        watch(router, name, name)
     router.route([message("r1", "alice", 1), message("r2", "bob", 1), message("r1", "alice", 3, x="y" * 70)], 0.0)
     assert router.kept_bytes > 75
 
     outcome = router.route([message("r2", "bob", 3, x="y" * 70)], 0.0)
 
-    assert received(outcome) == {"bob": [("r2", 3)]}
-    assert (router.kept_bytes <= 150, router.jumps_given_up, list(router.holding)) == (True, 1, [router.feeds["alice"]])
+    assert received(outcome) == {}
+    assert (router.kept_bytes <= 150, router.dropped["forgotten"], router.feeds["bob"].goal) == (True, 1, 3)
+    assert {feed.username for feed in router.behind} == {"alice", "bob"}
+
+
+def test_lies_are_counted() -> None:
+    """An id that history denies is dropped, counted and noted."""
+    router = judging()
+    watch(router, "alice", "a", 5)
+    router.route([message("r1", "alice", 99)], 1.0)
+    router.heard(router.feeds["alice"], 5, 5, 2.0, 2.1)
+
+    assert (router.dropped["forged"], router.kept_bytes, router.behind) == (1, 0, {})
+    assert [note[1:] for note in router.notes] == [("alice", 99, "kept"), ("alice", 99, "forged")]
 
 
 def test_garbage_is_counted() -> None:
@@ -197,7 +239,11 @@ def test_garbage_is_counted() -> None:
     )
 
     assert received(outcome) == {"a": [("r1", None)]}
-    assert router.dropped == {"malformed": 1, "too_big": 1, "wrong_channel": 1, "repeat": 0}
+    assert {reason: count for reason, count in router.dropped.items() if count} == {
+        "malformed": 1,
+        "too_big": 1,
+        "wrong_channel": 1,
+    }
 
 
 def test_beacon_is_no_frame() -> None:
@@ -209,26 +255,61 @@ def test_beacon_is_no_frame() -> None:
     assert (router.beacon_at, router.dropped["malformed"]) == (3.0, 1)
 
 
-def test_new_epoch_forgets_bases() -> None:
-    """A beacon of another epoch lets a reloaded database count from 1 again; what was kept is delivered first."""
+def test_beacon_heads_are_hints() -> None:
+    """A head in a beacon makes a watched feed due after the hold; others are forgotten."""
     router = judging()
-    router.attach("alice", None, "a")
-    router.route([beacon("e1"), message("r1", "alice", 700), message("r1", "alice", 702)], 0.0)
+    watch(router, "alice", "a", 5)
+    router.route([beacon("e1", api="x", heads={"alice": 5, "bob": 9})], 1.0)
+    assert router.due_at() is None
+    router.route([beacon("e1", api="x", heads={"alice": 7})], 2.0)
 
-    outcome = router.route([beacon("e2"), message("r1", "alice", 1), message("r1", "alice", 2)], 0.0)
-
-    assert received(outcome) == {"a": [("r1", 702), ("r1", 1), ("r1", 2)]}
-    assert (router.kept_bytes, router.holding) == (0, {})
+    assert router.due_at() == pytest.approx(2.05)
+    assert (router.beacons, list(router.feeds)) == ({"x": 2.0}, ["alice"])
 
 
-def test_same_epoch_keeps_bases() -> None:
-    """Beacons of one epoch, and the very first one, change nothing: a repeat stays a repeat."""
+def test_beacon_of_another_epoch_is_only_a_suspicion() -> None:
+    """A beacon of another epoch than history's changes no feed: it is a reason to ask."""
     router = judging()
-    router.attach("alice", None, "a")
+    watch(router, "alice", "a", 5)
+    router.epoch = "e1"
+    outcome = router.route([beacon("e2", heads={"alice": 900}), message("r1", "alice", 6)], 1.0)
 
-    outcome = router.route(
-        [message("r1", "alice", 7), beacon("e1"), message("r1", "alice", 7), beacon("e1"), message("r1", "alice", 7)],
-        0.0,
-    )
+    assert received(outcome) == {"a": [("r1", 6)]}
+    assert (router.suspect, router.epoch, router.due_at()) == (True, "e1", None)
 
-    assert received(outcome) == {"a": [("r1", 7)]}
+
+def test_goodbye() -> None:
+    """An API process that says goodbye is not expected to speak any more; forged names do not add up."""
+    router = judging()
+    router.route([beacon("e", api=f"x{n}") for n in range(1000)], 1.0)
+    assert len(router.beacons) == module.MAX_BEACONS
+    router.route([beacon("e", api="x0", bye=True)], 1.0)
+
+    assert (len(router.beacons), "x0" in router.beacons) == (module.MAX_BEACONS - 1, False)
+
+
+def test_reset() -> None:
+    """reset goes on from a head, or keeps what comes until it is known; the sums are true."""
+    router = judging()
+    watch(router, "alice", "a", 5)
+    feed = router.feeds["alice"]
+    router.route([message("r1", "alice", 8)], 1.0)
+    router.reset(feed, None, 1.0)
+    assert (router.kept_bytes, router.behind) == (0, {})
+    assert received(router.route([message("r1", "alice", 2), message("r1", "alice", 3)], 1.1)) == {}
+    router.heard(feed, 2, None, 1.05, 1.2)
+
+    assert received(router.settle([feed], 1.2)) == {"a": [("r1", 3)]}
+    router.reset(feed, 70, 1.3)
+    assert received(router.route([message("r1", "alice", 71)], 1.4)) == {"a": [("r1", 71)]}
+
+
+def test_encodings_are_groups_of_their_own() -> None:
+    """Those who get other bytes are in another group; the feed goes with the last of them."""
+    router = live()
+    groups = [router.attach("alice", None, n, n) for n in range(3)]
+    assert [group.encoding for group, _ in router.route([message("r1", "alice")], 0.0)] == [0, 1, 2]
+
+    for member, group in enumerate(groups):
+        router.detach("alice", group, member)
+    assert router.feeds == {}

@@ -3,7 +3,8 @@
 import asyncio
 import json
 
-from fanout.deliver import Connection, Hub
+from fanout.deliver import Connection
+from fanout.hub import Hub
 from fanout.metrics import Metrics
 from fanout.pings import Wheel
 from fanout.route import Router

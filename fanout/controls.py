@@ -1,0 +1,43 @@
+"""What the hub itself has to say: control frames for `runfeed.v1` clients, comments and resets for SSE. Bytes only."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from .wire import text
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def control(kind: str, **fields: Any) -> bytes:
+    """A control frame as a WebSocket text frame: `"control":true` and no username, which an event always has."""
+    return text(_encode({"control": True, "type": kind, **fields}))
+
+
+def heartbeat(head: int | None, epoch: str | None) -> bytes:
+    """Browsers cannot see pings."""
+    return control("heartbeat", head=head, epoch=epoch)
+
+
+def closing(code: int, retry_ms: int) -> bytes:
+    """The socket will be closed; come back after `retry_ms` milliseconds."""
+    return control("closing", code=code, retry_in_ms=retry_ms)
+
+
+def sse_comment(word: bytes, head: int | None) -> bytes:
+    """A comment that carries the cursor: `id:` without data sets Last-Event-ID and shows nothing."""
+    return b": %b\n\n" % word if head is None else b": %b\nid: %d\n\n" % (word, head)
+
+
+def sse_reset(epoch: str | None, head: int | None) -> bytes:
+    """The numbering changed: the empty `id:` makes the browser forget its Last-Event-ID."""
+    return b"event: reset\nid:\ndata: %b\n\n" % _encode(
+        {"control": True, "type": "reset", "epoch": epoch, "head": head}
+    )
+
+
+def sse_retry(retry_ms: int) -> bytes:
+    """Come back after `retry_ms` milliseconds: the last thing on a stream that ends."""
+    return b"retry: %d\n\n" % retry_ms

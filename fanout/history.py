@@ -1,0 +1,185 @@
+"""What the API is asked, and what it answers. One method a call; whatever goes wrong is HistoryAway."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+import structlog
+
+from .errors import CursorUnknown, HistoryAway
+from .metrics import Metrics
+from .wire import Frame, read_event
+
+TIMEOUT: Final = 2.0  # seconds for one answer; an API that is stopped takes longer, and is asked again
+MAX_ANSWER: Final = 16 << 20  # bytes; the API's own bounds are far below
+MAX_FILTER: Final = 4096  # characters of run filters in a request line; with more of them all runs are read
+HEADS: Final = 10_000  # feeds in one question for heads
+FEEDS: Final = 1_000  # feeds in one question for events
+log = structlog.stdlib.get_logger("fanout")
+
+
+class Heads(msgspec.Struct):
+    """The highest committed id of each feed."""
+
+    epoch: str
+    heads: dict[str, int]
+
+
+class Page(msgspec.Struct):
+    """Events of one feed, as their bytes; `next` is the cursor behind them."""
+
+    events: list[msgspec.Raw]
+    next: int
+    head: int
+    epoch: str = ""
+    error: str = ""
+
+    def frames(self, username: str, most: int) -> list[Frame]:
+        """The frames, the first always and then as many as make `most` bytes; `next` is theirs.
+
+        Raises:
+            HistoryAway: they are not this user's, or no frames.
+        """
+        frames: list[Frame] = []
+        size = 0
+        for raw in self.events:
+            payload = bytes(raw)
+            size += len(payload)
+            if frames and size > most:
+                self.next = frames[-1].id or 0
+                break
+            try:
+                frames.append(read_event(username, payload))
+            except ValueError as exc:
+                raise HistoryAway(str(exc)) from exc
+        return frames
+
+
+class Pages(msgspec.Struct):
+    """Pages of many feeds, of one epoch."""
+
+    epoch: str
+    feeds: dict[str, Page]
+
+
+class Run(msgspec.Struct):
+    """What the hub needs to know of a run."""
+
+    run_id: str
+    username: str
+    status: str
+
+
+class _Gone(msgspec.Struct):
+    epoch: str = ""
+    head: int = 0
+
+
+T = TypeVar("T")
+
+
+class History:
+    """The API, as far as the hub needs it.
+
+    Args:
+        url: its base URL.
+        metrics: counts requests by outcome.
+
+    Attributes:
+        answering: the last question was answered; None: none was asked yet.
+    """
+
+    def __init__(self, url: str, metrics: Metrics) -> None:
+        self._url = f"{url}/api/v1"
+        self._metrics = metrics
+        self._session: aiohttp.ClientSession | None = None
+        self.answering: bool | None = None
+
+    async def close(self) -> None:
+        """Close its connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def heads(self, usernames: Iterable[str]) -> Heads:
+        """The heads of feeds, HEADS at most."""
+        return await self._asked("heads", "POST", "/feeds/heads", Heads, {"usernames": list(usernames)})
+
+    async def pages(self, after: Mapping[str, int]) -> Pages:
+        """The next events of feeds, FEEDS at most, each behind its own id."""
+        return await self._asked("events", "POST", "/feeds/events", Pages, {"after": after})
+
+    async def page(self, username: str, after: int, limit: int, runs: frozenset[str] | None) -> Page:
+        """The next events of one feed, in `runs` only.
+
+        Raises:
+            CursorUnknown: history does not know the cursor.
+        """
+        path = f"/feeds/{quote(username, safe='')}/events?after={after}&limit={limit}"
+        named = "".join([f"&run_id={quote(run, safe='')}" for run in sorted(runs or ())])
+        return await self._asked("page", "GET", path + (named if len(named) <= MAX_FILTER else ""), Page)
+
+    async def run(self, run_id: str) -> Run | None:
+        """A run; None: there is none of this name."""
+        try:
+            return await self._asked("run", "GET", f"/runs/{quote(run_id, safe='')}", Run)
+        except KeyError:
+            return None
+
+    async def _asked(self, call: str, method: str, path: str, kind: type[T], body: Any = None) -> T:
+        """Ask once.
+
+        Raises:
+            HistoryAway: no answer, or none that makes sense.
+            CursorUnknown: the answer is 410.
+            KeyError: the answer is 404.
+        """
+        try:
+            status, answer = await self._exchange(method, self._url + path, body)
+            if status == 410:
+                gone = msgspec.json.decode(answer, type=_Gone)
+                self._done(call, "unknown")
+                raise CursorUnknown(gone.epoch, gone.head)
+            if status == 404 and call == "run":
+                self._done(call, "unknown")
+                raise KeyError(path)
+            if status != 200:
+                raise HistoryAway(f"answered {status}")
+            result = msgspec.json.decode(answer, type=kind)
+        except (aiohttp.ClientError, OSError, msgspec.MsgspecError, UnicodeError, HistoryAway) as exc:
+            # TimeoutError is an OSError
+            self._failed(call, str(exc) or type(exc).__name__)
+            raise HistoryAway(str(exc)) from exc
+        self._done(call, "ok")
+        return result
+
+    async def _exchange(self, method: str, url: str, body: Any) -> tuple[int, bytes]:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=32, keepalive_timeout=5),
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+                auto_decompress=False,
+            )
+        data = None if body is None else io.BytesIO(msgspec.json.encode(body))
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        async with asyncio.timeout(TIMEOUT), self._session.request(method, url, data=data, headers=headers) as response:
+            if (response.content_length or 0) > MAX_ANSWER:
+                raise HistoryAway("the answer is too big")
+            return response.status, await response.read()
+
+    def _done(self, call: str, outcome: str) -> None:
+        self._metrics.history_asked(call, outcome)
+        if self.answering is False:
+            log.info("fanout.history_back")
+        self.answering = True
+
+    def _failed(self, call: str, why: str) -> None:
+        self._metrics.history_asked(call, "away")
+        if self.answering is not False:
+            log.warning("fanout.history_away", reason=why)
+        self.answering = False

@@ -1,0 +1,178 @@
+"""What all connections share: from what one read of Redis brought to what is written to each socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from time import time
+from typing import cast
+
+import structlog
+
+from . import controls, deliver, handshake, wire
+from .catch_up import CatchUp
+from .deliver import Connection
+from .door import SLICE, retry_ms
+from .feed import Feed
+from .history import History
+from .joins import Joins
+from .metrics import Metrics
+from .pings import Wheel
+from .replay import Replays
+from .route import Message, Outcome, Router
+from .settings import Settings
+from .trace import Trace
+
+log = structlog.stdlib.get_logger("fanout")
+
+
+class Hub:
+    """What all connections share.
+
+    Args:
+        settings: the operator's.
+        router: who gets what.
+        wheel: everybody's deadlines.
+        metrics: the counters.
+        history: the API; None: live only.
+
+    Attributes:
+        sockets: the open ones.
+        connections: all of them, whatever their state.
+        draining: no new socket is wanted.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        router: Router,
+        wheel: Wheel[Connection],
+        metrics: Metrics,
+        history: History | None = None,
+    ) -> None:
+        self.settings = settings
+        self.router = router
+        self.wheel = wheel
+        self.metrics = metrics
+        self.history = history
+        self.origins = handshake.origins(settings.allowed_origins)
+        self.sockets: set[Connection] = set()
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.buffer = bytearray(SLICE)
+        self.loop = asyncio.get_running_loop()
+        self.trace = Trace()
+        self.joins = Joins(self)
+        self.replays = Replays(self)
+        self.catch_up = CatchUp(self)
+        self._hold_timer: asyncio.TimerHandle | None = None
+
+    def connect(self) -> Connection:
+        """The protocol of a new connection."""
+        return Connection(self)
+
+    def receive(self, messages: Iterable[Message]) -> None:
+        """Route and deliver what one read of Redis brought."""
+        router = self.router
+        self.deliver(router.route(messages, self.loop.time()))
+        if router.behind and self._hold_timer is None:
+            self.arm()
+        if router.suspect:
+            self.catch_up.suspect()
+
+    def arm(self) -> None:
+        """Wake those who ask history when the first feed's hold has passed."""
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+        due = self.router.due_at()
+        self._hold_timer = None if due is None else self.loop.call_at(due, self._hold_passed)
+
+    def _hold_passed(self) -> None:
+        self._hold_timer = None
+        self.catch_up.wake()
+
+    def deliver(self, outcome: Outcome, how: str = "live") -> None:
+        """Write what is ready, once encoded for each group."""
+        metrics, bound, at = self.metrics, deliver.MAX_WAITING, time()
+        for group, frames in outcome:
+            data = wire.ENCODERS[group.encoding](frames)
+            slow: list[Connection] | None = None
+            for connection in cast("set[Connection]", group.members):
+                transport = connection.transport
+                # The door of `Connection.write`, without the call: this line runs once a delivery.
+                if transport.get_write_buffer_size() > bound:
+                    slow = [connection] if slow is None else [*slow, connection]
+                else:
+                    transport.write(data)
+            for connection in slow or ():
+                connection.close(4408, "slow")
+            group.frames += len(frames)
+            group.bytes += len(data)
+            reached = len(group.members)
+            metrics.frames_sent += len(frames) * reached
+            metrics.bytes_sent += len(data) * reached
+            self.trace.wrote(at, how, frames, reached, len(slow) if slow else 0)
+            if frames[0].recorded_at and how == "live":
+                metrics.delivery_lag.observe(max(0.0, at - frames[0].recorded_at))
+
+    # What history says.
+
+    def heard(self, feed: Feed, head: int, last_then: int | None, asked_at: float) -> None:
+        """History names the head of `feed`. Those who join are let in before `settle` hands out what was kept."""
+        if self.router.feeds.get(feed.username) is not feed:
+            return
+        resetting = feed.resetting
+        wrong = self.router.heard(feed, head, last_then, asked_at, self.loop.time())
+        if wrong:
+            self.reset(feed, head)
+        elif resetting:
+            self._tell_reset(feed)
+
+    def reset(self, feed: Feed, head: int) -> None:
+        """History is not what was delivered: go on from its head with those who can be told."""
+        log.warning("fanout.feed_reset")
+        self._close_plain(feed)
+        if self.router.feeds.get(feed.username) is feed:
+            self.router.reset(feed, head, self.loop.time())
+            self._tell_reset(feed)
+
+    def settle(self, feeds: Iterable[Feed]) -> None:
+        """Hand out what was kept for bases that are there now."""
+        self.deliver(self.router.settle(feeds, self.loop.time()))
+        if self.router.behind and self._hold_timer is None:
+            self.arm()
+
+    def renumbered(self, epoch: str) -> None:
+        """Another numbering, known to history alone: nothing that was known of any feed holds."""
+        log.warning("fanout.epoch_changed", epoch=epoch)
+        self.router.epoch = epoch
+        for feed in list(self.router.feeds.values()):
+            self._close_plain(feed)
+            if self.router.feeds.get(feed.username) is feed:
+                self.router.reset(feed, None, self.loop.time())
+
+    def watchers(self, feed: Feed) -> list[Connection]:
+        """The open sockets of a feed, those among them that are being replayed to included."""
+        live = [cast("Connection", member) for group in feed.groups.values() for member in group.members]
+        return live + self.replays.of(feed)
+
+    def close_feed(self, feed: Feed, why: str) -> None:
+        """Close all sockets of a feed for a while: 1013."""
+        for connection in self.watchers(feed):
+            connection.close(1013, why, retry_ms())
+
+    def _close_plain(self, feed: Feed) -> None:
+        for connection in self.watchers(feed):
+            if connection.plain:
+                connection.close(4409, "cursor unknown: another numbering")
+
+    def _tell_reset(self, feed: Feed) -> None:
+        """Those who understand it go on from the head."""
+        self.metrics.resets += 1
+        text = controls.control("reset", epoch=self.router.epoch, head=feed.last)
+        sse = controls.sse_reset(self.router.epoch, feed.last)
+        for connection in self.replays.of(feed):
+            self.replays.drop(connection)
+            connection.join(feed)
+        for connection in self.watchers(feed):
+            connection.write(text if connection.admission.encoding == wire.TEXT else sse)

@@ -1,0 +1,101 @@
+"""A hub with the real API behind it, and a worker that appends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import websockets
+
+from tests.integration.fanout.hubs import HubProcess
+from tests.support import eventually
+from tests.support.processes import clean_environ, free_ports, procfile_command, ready_or_say_why
+
+
+class Stack:
+    """API, hub, a worker's HTTP session; the stores are the test's."""
+
+    def __init__(self, environ: dict[str, str], hub: HubProcess, api: subprocess.Popen[bytes]) -> None:
+        self.environ = environ
+        self.hub = hub
+        self.api = api
+        self.session = aiohttp.ClientSession()
+        self.runs: dict[str, str] = {}
+
+    def url(self, username: str, **query: object) -> str:
+        """The WebSocket URL of a user."""
+        more = "".join(f"&{name}={value}" for name, value in query.items())
+        return f"ws://127.0.0.1:{self.hub.port}/ws?username={username}{more}"
+
+    def connect(self, username: str, **query: object) -> websockets.connect:
+        """A plain socket of a user."""
+        return websockets.connect(self.url(username, **query), max_queue=None, max_size=None)
+
+    async def post(self, path: str, body: object) -> Any:
+        """A worker's call; its answer, which must be good."""
+        url = f"http://127.0.0.1:{self.environ['API_PORT']}/api/v1{path}"
+        async with self.session.post(url, json=body) as answer:
+            assert answer.status in (200, 201), await answer.text()
+            return await answer.json()
+
+    async def append(self, username: str, count: int, size: int = 10, run: str = "") -> list[int]:
+        """Append `count` events to a run of the user; their ids."""
+        name = run or f"{username}-run"
+        if name not in self.runs:
+            await self.post("/runs", {"username": username, "run_id": name})
+            self.runs[name] = username
+        ids: list[int] = []
+        while count > len(ids):
+            events = [
+                {"type": "step", "x": "y" * size} for _ in range(min(1000, 500_000 // (size + 50), count - len(ids)))
+            ]
+            answer = await self.post(f"/runs/{name}/events", {"events": events})
+            ids += [event["id"] for event in answer["events"]]
+        return ids
+
+    def heals(self) -> float:
+        """How often the hub asked history about a feed."""
+        return self.hub.metric("fanout_heals_total")
+
+
+@asynccontextmanager
+async def stack(
+    database_url: str, redis_url: str, start: Any, directory: Any, hub_redis: str = "", **settings: str
+) -> AsyncIterator[Stack]:
+    """A running stack; `start` is the fixture start_any_hub; `hub_redis`: the hub's Redis, when it is another way."""
+    environ = clean_environ(**free_ports(), DATABASE_URL=database_url, REDIS_URL=redis_url)
+    with procfile_command("api", environ, directory / "api.log") as api:
+        ready_or_say_why(api, environ["API_ADMIN_PORT"])
+        names = {"FANOUT_HISTORY_URL": f"http://127.0.0.1:{environ['API_PORT']}", "FANOUT_DRAIN": "0"} | settings
+        hub = start(hub_redis or redis_url, **names)
+        running = Stack(environ, hub, api.process)
+        try:
+            await eventually(hub.ready, within=10)
+            yield running
+        finally:
+            await running.session.close()
+            await asyncio.to_thread(hub.stop)
+
+
+def proxied(redis_url: str, port: int) -> str:
+    """The same Redis by way of a proxy's port."""
+    parts = urlsplit(redis_url)
+    return redis_url.replace(f":{parts.port}", f":{port}")
+
+
+def new_name() -> str:
+    """A username that nobody else has."""
+    return f"u-{uuid.uuid4().hex[:12]}"
+
+
+async def ids_of(own: websockets.ClientConnection, count: int, within: float = 10.0) -> list[int]:
+    """The ids of the next `count` frames."""
+    async with asyncio.timeout(within):
+        return [json.loads(await own.recv())["id"] for _ in range(count)]
