@@ -5,9 +5,11 @@ The hook (useWorkflowEvents.js) has flaws that its users cannot be asked to mend
 
 import asyncio
 import secrets
+import time
 from pathlib import Path
 
 import pytest
+import redis
 
 from orchestrator_api.migrate import migrate
 from tests.browser.driver import Browser
@@ -130,6 +132,30 @@ def test_what_a_dead_socket_missed_comes_with_the_poll(
         assert after.seqs == stack.seqs(run_id) == [1, 2, 3, 4, 5]
         assert after.polls == [200]
         assert len(after.sockets[0].frames) == 3, "the socket was to miss two events"
+
+
+def test_a_frame_that_redis_swallowed_is_shown_once(stack: Stack, redis_url: str, browser: Browser) -> None:
+    """The last frame before a silence, lost on Redis, is on the page within 4.5 s, once, and stays the only one."""
+    run_id, username = names()
+    stack.new_run(run_id, username)
+    tab = browser.open(stack.page(run_id, username))
+    stack.sockets(1)
+    stack.append(run_id, "workflow_started", "node_completed")
+    tab.shown(2)
+    with redis.Redis.from_url(redis_url) as administrator:
+        try:
+            administrator.execute_command("ACL", "SETUSER", "default", "-publish")
+            stack.append(run_id, "node_completed")
+            lost = time.monotonic()
+        finally:
+            administrator.execute_command("ACL", "SETUSER", "default", "+publish")
+    tab.shown(3)
+    seconds = time.monotonic() - lost
+    after = tab.let_pass(POLL_SECONDS + 1.0, why="whatever else might show it again would come in it")
+
+    assert seconds < 4.5
+    assert after.seqs == [1, 2, 3]
+    assert len(after.sockets[0].frames) == 3, "the hub was to heal it, not the poll"
 
 
 def test_a_page_that_comes_late_shows_what_was_before(stack: Stack, browser: Browser) -> None:
