@@ -26,7 +26,7 @@ class Stack:
         self.environ = environ
         self.hub = hub
         self.api = api
-        self.session = aiohttp.ClientSession()
+        self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
         self.runs: dict[str, str] = {}
 
     def url(self, username: str, **query: object) -> str:
