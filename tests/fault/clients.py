@@ -33,6 +33,7 @@ from tests.support.pages import frames_of
 GONE: tuple[type[Exception], ...] = (OSError, TimeoutError, ConnectionClosed, InvalidHandshake, EOFError)
 OPEN_SECONDS = 5.0  # for a handshake; a hub answers in milliseconds, or its fault is what is tried
 POLL_SECONDS = 6.0  # for an answer of the API, which itself gives up after 5 s
+IMPATIENT = "impatient"  # how a segment ends whose client heard nothing for too long
 BACK_SECONDS = (0.02, 0.5)  # between two tries, unless the hub said how long
 
 
@@ -76,7 +77,7 @@ class Client:
                 await self._one_life()
             except GONE as error:
                 self.refused.append(f"{type(error).__name__}: {error}")
-                self._close(f"{type(error).__name__}")
+                self._close(IMPATIENT if isinstance(error, TimeoutError) else type(error).__name__)
             except asyncio.CancelledError:
                 self.segment = None  # it stays open, for the checker: nobody closed it but the end of the row
                 raise

@@ -32,6 +32,8 @@ class Sse(Client):
                     return
                 await self._read(response, after)
         except aiohttp.ClientError as error:
+            if isinstance(error, TimeoutError):
+                raise
             raise OSError(str(error)) from error
 
     async def _read(self, response: aiohttp.ClientResponse, after: int | None) -> None:

@@ -137,10 +137,10 @@ class World:
         """How many clients are connected."""
         return sum(client.segment is not None for client in self.crowd.clients)
 
-    def closes(self, since: float) -> int:
-        """How many sockets were closed since then."""
-        segments = (segment for stream in self.crowd.streams() for segment in stream.segments)
-        return sum(s.source == "socket" and s.closed is not None and s.closed >= since for s in segments)
+    def closes(self, since: float, *, but: str = "") -> int:
+        """How many sockets were closed since then, but for those that ended so."""
+        sockets = (s for stream in self.crowd.streams() for s in stream.segments if s.source == "socket")
+        return sum(s.closed is not None and s.closed >= since and s.code != but for s in sockets)
 
     async def both(self, name: str) -> float:
         """A metric of both hubs, summed."""

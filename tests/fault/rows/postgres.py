@@ -267,6 +267,10 @@ async def promotion(w: World) -> None:
     w.over()
     await w.let(w.row.bound)
     w.expect(await epoch(w) != before, "the epoch is what it was")
+    told = sum(any(segment.fresh for segment in stream.segments) for stream in w.crowd.streams())
+    sockets = sum(client.reads for client in w.crowd.clients)
+    w.note(f"{told} of {sockets} sockets were told")
+    w.expect(told == sockets, f"{sockets - told} sockets were not told that the epoch is another")
 
 
 async def promoting(w: World) -> bool:
