@@ -66,7 +66,7 @@ async def play(stack: Stack, row: Row, times: Times, kinds: tuple[str, ...] = MI
         finally:
             await world.load.close()
             await world.crowd.close()
-            await stack.repair()
+            world.failed += await stack.repair()
     result = judged(world, stored)
     result.seconds = time.monotonic() - began
     return result

@@ -25,7 +25,7 @@ from deploy.local.binaries import find_postgres, find_redis
 from deploy.local.place import CHECKOUT, DataDirectory
 from orchestrator_api.migrate import migrate
 from tests.fault.times import Times
-from tests.support.processes import Program, clean_environ, free_ports, ready_or_say_why
+from tests.support.processes import Program, clean_environ, free_ports, ready, ready_or_say_why
 from tests.support.proxy import Proxy
 from tests.support.servers import OwnPostgres, OwnRedis, alive, family, signal_all
 from tests.support.waiting import eventually
@@ -34,6 +34,7 @@ T = TypeVar("T")
 Directories = Callable[[str], DataDirectory]
 PAIR = (0, 1)
 STOP_SECONDS = 15.0  # a hub drains for 5 s
+RECOVERY_SECONDS = 10.0  # for a service to be ready when nothing is broken any more; then an operator is needed
 POSTGRES = {
     "max_connections": "60",
     "shared_buffers": "64MB",
@@ -232,8 +233,8 @@ class Stack:
         stack.push_async_callback(proxy.close)
         return proxy
 
-    async def repair(self) -> None:
-        """Whatever a row has left: everything runs, nothing is frozen, no proxy does harm."""
+    async def repair(self) -> list[str]:
+        """Whatever a row has left: everything runs, nothing is frozen, no proxy does harm. What needed an operator."""
         for proxy in self.proxies:
             proxy.heal()
             proxy.cut_reply_when(None)
@@ -244,9 +245,18 @@ class Stack:
             server.thaw()
         for service in (*self.apis, *self.hubs):
             await service.repair()
-        for service in (*self.apis, *self.hubs):
-            assert service.program is not None
-            await asyncio.to_thread(ready_or_say_why, service.program, str(service.admin))
+        return [told for service in (*self.apis, *self.hubs) if (told := await self._recovered(service))]
+
+    async def _recovered(self, service: Service) -> str:
+        """Waits until it is ready by itself; else says what it said, and starts it anew."""
+        try:
+            await eventually(lambda: asyncio.to_thread(ready, service.admin), within=RECOVERY_SECONDS)
+        except AssertionError:
+            told = await self.readiness(service)
+            await service.kill()
+            await service.start()
+            return f"{service!r} was not ready {RECOVERY_SECONDS:.0f} s after the row: {told}"
+        return ""
 
     async def metric(self, service: Service, name: str) -> float:
         """The sum of a metric's series."""
