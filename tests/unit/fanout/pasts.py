@@ -1,0 +1,147 @@
+"""A hub in this process with a history that says what it is told to, and no sockets."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from fanout.deliver import Connection
+from fanout.errors import CursorUnknown, HistoryAway
+from fanout.history import Heads, History, Page, Pages, Run
+from fanout.hub import Hub
+from fanout.metrics import Metrics
+from fanout.pings import Wheel
+from fanout.route import Router
+from fanout.settings import Settings
+from tests.unit.fanout.worlds import Memory, say
+
+HEAD = (
+    "GET {target} HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
+)
+
+
+class Past(History):
+    """History as a list of each user's events; `gate` holds answers back, `away` refuses them.
+
+    Attributes:
+        asked: (call, what was asked for) in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("http://h", Metrics())
+        self.log: dict[str, list[bytes]] = {}
+        self.epoch = "e1"
+        self.owners: dict[str, str] = {}
+        self.away = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.asked: list[tuple[str, object]] = []
+        self.most = 10**6
+
+    def append(self, username: str, count: int = 1, size: int = 1) -> None:
+        """Commit events."""
+        log = self.log.setdefault(username, [])
+        for _ in range(count):
+            number = len(log) + 1
+            event = {"id": number, "seq": number, "run_id": "r1", "username": username, "x": "y" * size}
+            log.append(json.dumps(event).encode())
+
+    async def _answered(self, call: str, what: object) -> None:
+        self.asked.append((call, what))
+        self.answering = not self.away
+        if self.away:
+            raise HistoryAway("told to")
+
+    async def heads(self, usernames: Iterable[str]) -> Heads:
+        """The heads as they are when asked; the answer may be late."""
+        names = list(usernames)
+        await self._answered("heads", names)
+        found = Heads(self.epoch, {name: len(self.log.get(name, ())) for name in names})
+        await self.gate.wait()
+        return found
+
+    async def pages(self, after: Mapping[str, int]) -> Pages:
+        """The same for pages."""
+        await self._answered("pages", dict(after))
+        found = Pages(self.epoch, {name: self._page(name, cursor) for name, cursor in after.items()})
+        await self.gate.wait()
+        return found
+
+    async def page(self, username: str, after: int, limit: int, runs: frozenset[str] | None) -> Page:
+        """A page."""
+        await self._answered("page", after)
+        if after > len(self.log.get(username, ())):
+            raise CursorUnknown(self.epoch, 0)
+        found = self._page(username, after)
+        await self.gate.wait()
+        return found
+
+    async def run(self, run_id: str) -> Run | None:
+        """A run, if its owner is known."""
+        await self._answered("run", run_id)
+        await self.gate.wait()
+        return Run(run_id, self.owners[run_id], "running") if run_id in self.owners else None
+
+    def _page(self, username: str, after: int) -> Page:
+        log = self.log.get(username, [])
+        events = log[after : after + self.most]
+        return Page([msgspec.Raw(event) for event in events], after + len(events), len(log), self.epoch)
+
+
+class Standing:
+    """The hub, its stages running while the context is."""
+
+    def __init__(self, **settings: object) -> None:
+        self.past = Past()
+        router = Router(judged=True, hold=0.01)
+        wheel: Wheel[Connection] = Wheel(tick=1, longest=25)
+        self.hub = Hub(Settings(**settings), router, wheel, self.past._metrics, self.past)  # type: ignore[arg-type]
+        self._stages: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "Standing":
+        hub = self.hub
+        for stage in (hub.joins.run(), hub.catch_up.watch(), hub.catch_up.heal()):
+            self._stages.append(asyncio.create_task(stage))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for connection in list(self.hub.connections):
+            connection.connection_lost(None)
+        for stage in self._stages:
+            stage.cancel()
+        await asyncio.gather(*self._stages, return_exceptions=True)
+
+    def connect(self, target: str = "/ws?username=alice", more: str = "") -> tuple[Connection, Memory]:
+        """A connection that has sent its request."""
+        connection, transport = self.hub.connect(), Memory()
+        connection.connection_made(transport)
+        say(connection, HEAD.format(target=target, more=more).encode())
+        return connection, transport
+
+    def publish(self, *numbers: int, username: str = "alice") -> None:
+        """One read of Redis."""
+        bodies = [json.dumps({"id": n, "run_id": "r1", "username": username}).encode() for n in numbers]
+        self.hub.receive([[b"pmessage", b"run:*", b"run:r1", body] for body in bodies])
+
+
+def ids(transport: Memory) -> list[int]:
+    """The ids of the events that were written, in order; heads and control frames are left out."""
+    found, rest = [], bytes(transport.written).partition(b"\r\n\r\n")[2]
+    while rest:
+        opcode, size, start = rest[0] & 15, rest[1], 2
+        if size == 126:
+            size, start = int.from_bytes(rest[2:4], "big"), 4
+        elif size == 127:
+            size, start = int.from_bytes(rest[2:10], "big"), 10
+        body, rest = rest[start : start + size], rest[start + size :]
+        if opcode == 1 and b'"control"' not in body:
+            found.append(json.loads(body)["id"])
+    return found
+
+
+def code(transport: Memory) -> int:
+    """The code of the close frame at the end of what was written; 0: there is none."""
+    at = transport.written.rfind(b"\x88")
+    return int.from_bytes(transport.written[at + 2 : at + 4], "big") if at >= 0 else 0
