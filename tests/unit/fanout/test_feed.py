@@ -109,6 +109,14 @@ def test_due_after_the_hold() -> None:
     assert feed.due() is None
 
 
+def test_not_before_the_retry() -> None:
+    """A feed about which history did not answer is not due before its next try."""
+    feed = judged(0, 1, 3)
+    feed.retry_at = 7.0
+
+    assert feed.due() == 7.0
+
+
 def test_hold_begins_anew_with_each_step() -> None:
     """Whenever the feed moves on while something is missing, the hold begins anew."""
     feed = judged(0, 1)
@@ -249,7 +257,8 @@ def test_head_below_the_last_twice() -> None:
     feed = judged(9, 10)
     assert [feed.heard(head, 10, 1.0, 1.1) for head in (9, 10, 9, 9)] == [False, False, False, True]
 
-    assert not judged(9, 10).heard(9, 9, 1.0, 1.1)
+    overtaken = judged(9, 10)  # what came after the question is no reason
+    assert [overtaken.heard(9, 9, 1.0, 1.1) for _ in range(3)] == [False] * 3
 
 
 def test_reset() -> None:
