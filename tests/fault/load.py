@@ -39,8 +39,14 @@ class Run:
     ended: bool = False
 
 
+def runs_of(users: dict[str, list[str]]) -> list[Run]:
+    """The runs of users, numbered, so that neighbours go to different APIs."""
+    pairs = [(user, run) for user, runs in users.items() for run in runs]
+    return [Run(user, run, n) for n, (user, run) in enumerate(pairs)]
+
+
 class Load:
-    """Producers for all runs. `apis` are ports.
+    """Producers for all runs. `apis` are ports; `quiet` users' runs get events only when a row adds them.
 
     Attributes:
         acknowledged: what was promised.
@@ -49,10 +55,13 @@ class Load:
         surprises: what no producer should ever be answered.
     """
 
-    def __init__(self, apis: list[int], session: aiohttp.ClientSession, users: dict[str, list[str]]) -> None:
+    def __init__(
+        self, apis: list[int], session: aiohttp.ClientSession, users: dict[str, list[str]], quiet: dict[str, list[str]]
+    ) -> None:
         self._apis = apis
         self._session = session
-        self.runs = [Run(user, run, n) for n, (user, run) in enumerate((u, r) for u, rs in users.items() for r in rs)]
+        self.runs = runs_of(users)
+        self.quiet = runs_of(quiet)
         self.acknowledged: list[Acknowledged] = []
         self.answers: Counter[tuple[int, bool]] = Counter()
         self.took: list[tuple[float, float]] = []  # (when, seconds) of every 2xx
@@ -64,18 +73,23 @@ class Load:
     @property
     def open(self) -> int:
         """Events that nobody has acknowledged yet."""
-        return sum(len(run.waiting) for run in self.runs)
+        return sum(len(run.waiting) for run in self.all_runs)
+
+    @property
+    def all_runs(self) -> list[Run]:
+        """The quiet ones too."""
+        return self.runs + self.quiet
 
     async def create(self) -> None:
         """Makes the runs."""
-        for run in self.runs:
+        for run in self.all_runs:
             body = {"username": run.username, "run_id": run.run_id}
             async with self._session.post(self._url(run.place, "/runs"), json=body) as response:
                 assert response.status == 201, await response.text()
 
     def start(self, a_second: int) -> None:
         """Begins to send."""
-        self._tasks = [asyncio.create_task(self._produce(run), name=f"load.{run.run_id}") for run in self.runs]
+        self._tasks = [asyncio.create_task(self._produce(run), name=f"load.{run.run_id}") for run in self.all_runs]
         self._generator = asyncio.create_task(self._generate(a_second), name="load")
 
     def add(self, run: Run, **fields: Any) -> None:
@@ -89,7 +103,7 @@ class Load:
         """Each run's terminal event, which nothing follows; then all is to be acknowledged. Whether it was."""
         if self._generator is not None:
             self._generator.cancel()
-        for run in self.runs:
+        for run in self.all_runs:
             self.add(run, type="workflow_completed")
             run.ended = True
         with suppress(TimeoutError):

@@ -15,7 +15,7 @@ from tests.fault.crowd import Crowd
 from tests.fault.load import Load, history
 from tests.fault.stack import Stack
 from tests.fault.times import Times
-from tests.fault.world import LOOK_ALIKES, MIX, Row, World
+from tests.fault.world import LOOK_ALIKES, MIX, QUIET, Row, World
 from tests.support.pacing import passing
 from tests.support.waiting import eventually
 
@@ -59,8 +59,9 @@ async def play(stack: Stack, row: Row, times: Times, kinds: tuple[str, ...] = MI
     began = time.monotonic()
     tag = f"{row.number}.{next(_tags)}"
     users = {f"{name}.{tag}": [f"{tag}:{n}-0", f"{tag}:{n}-1"] for n, name in enumerate(LOOK_ALIKES)}
+    quiet = {f"quiet{n}.{tag}": [f"{tag}:quiet{n}"] for n in range(QUIET)}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        world = World(row, stack, times, users, Load(stack.api_ports, session, users), Crowd())
+        world = World(row, stack, times, users, Load(stack.api_ports, session, users, quiet), Crowd())
         try:
             stored = await _act_and_settle(world, session, kinds)
         finally:
@@ -87,7 +88,8 @@ async def _act_and_settle(world: World, session: aiohttp.ClientSession, kinds: t
     done = await world.load.finish(FINISH_SECONDS)
     world.expect(done, f"{world.load.open} events were not acknowledged {FINISH_SECONDS:.0f} s after the fault")
     await _settle(world)
-    return await history(session, world.stack.api_ports[1], world.names)
+    quiet = [run.username for run in world.load.quiet]
+    return await history(session, world.stack.api_ports[1], [*world.names, *quiet])
 
 
 async def _all_open(world: World) -> None:

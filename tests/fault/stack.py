@@ -124,9 +124,11 @@ class Service:
         self._reap()
 
     async def kill(self) -> None:
-        """SIGKILL."""
-        self.signal(signal.SIGKILL)
-        await self.gone()
+        """SIGKILL, if it lives."""
+        if self.running:
+            self.signal(signal.SIGKILL)
+        if self.program is not None:
+            await self.gone()
 
     def close(self) -> None:
         """Ends whatever there is."""

@@ -45,10 +45,10 @@ class Times:
 
 FULL = Times(
     before=4.0, after=4.0, short=8.0, long=30.0, ping=25.0, grace=10.0, drain=5.0, poll=4.0, rate=200, storm=2000,
-    bulk=80 * 2**20,
+    bulk=128 * 2**20,
 )  # fmt: skip
 CI = Times(
     before=1.0, after=1.5, short=2.5, long=4.0, ping=2.0, grace=1.5, drain=1.5, poll=1.0, rate=120, storm=300,
-    bulk=80 * 2**20,
+    bulk=128 * 2**20,
     names={"PING_INTERVAL": "2", "PING_GRACE": "1.5", "FANOUT_DRAIN": "1.5"},
 )  # fmt: skip

@@ -23,6 +23,7 @@ LOOK_ALIKES = (
 )  # fmt: skip
 MIX = ("plain", "resuming", "control", "sse", "run_socket", "one_run", "poller")
 CLIENTS = 50
+QUIET = 8  # users whose feeds are silent but for what a row adds: what is lost there, no later event reveals
 BROKEN_LINE = 3  # every third client is behind the doors that rows break
 
 
@@ -132,6 +133,11 @@ class World:
             one = kind in ("run_socket", "one_run", "poller")
             run_id = self.users[username][n // len(self.names) % 2] if one else None
             self.watch(kind, username, run_id, first=n, line=int(n % BROKEN_LINE == 0))
+
+    def watch_quiet(self) -> None:
+        """A socket for each quiet user, of another kind for the next."""
+        for n, run in enumerate(self.load.quiet):
+            self.watch(("plain", "control", "resuming", "sse")[n % 4], run.username, first=n)
 
     def open_sockets(self) -> int:
         """How many clients are connected."""

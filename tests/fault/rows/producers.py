@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
+import socket
 import time
+from functools import partial
+
+import aiohttp
 
 from tests.fault.world import World, row
+from tests.support.processes import ready
 from tests.support.waiting import eventually
 
-CRASH = ("record.after_commit", "publish.before_write", "publish.after_write", "record.before_answer")
+AFTER_COMMIT = ("record.after_commit:2", "publish.before_write:2", "publish.after_write:2", "record.before_answer:2")
+POINTS = (
+    "receive.before_record", "record.before_transaction", "record.after_commit:9", "publish.before_write:7",
+    "publish.after_write:8", "record.before_answer:9", "receive.before_response:9", "publish.before_beacon:2",
+    "publish.after_beacon:2", "record.after_connect:3", "history.in_the_middle", "serve.draining",
+)  # fmt: skip
+BIG = 1_200  # events: more than two of the pages in which a long history is streamed
 
 
 @row("1", "an API is killed under load", bound=5.0, why="restart takes 1.5 s, the audit 3.5 s", quick=True)
@@ -26,14 +39,68 @@ async def api_killed(w: World) -> None:
     patience=5.0,
 )  # fmt: skip
 async def api_dies_after_commit(w: World) -> None:
+    """The feeds that get an event then get no other: nothing but a head tells of it."""
     api = w.stack.apis[0]
-    for point in CRASH:
+    w.watch_quiet()
+    for point in AFTER_COMMIT:
         await api.kill()
-        await api.start(RUNFEED_TEST="1", RUNFEED_CRASH_AT=f"{point}:{20}")
+        for run in w.load.quiet:
+            run.place = 0  # they all go to the one that is to die
+        await api.launch(RUNFEED_TEST="1", RUNFEED_CRASH_AT=point)
+        await eventually(lambda: not api.running or listens(w.stack.api_ports[0]), within=10)
+        for run in w.load.quiet:
+            w.load.add(run)
         await eventually(lambda: not api.running, within=10)
     await api.gone()
+    await w.let(min(w.row.bound, w.times.short))
     await api.start()
     w.over()
+
+
+def listens(port: int) -> bool:
+    """Whether a connection to a port is taken."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@row("crash", "an API dies at each of twelve points", bound=5.0, why="as row 1")
+async def crash_points(w: World) -> None:
+    w.watch_quiet()
+    for _ in range(BIG):
+        w.load.add(w.run_of(0))
+    await asyncio.gather(*(sweep(w, n, POINTS[n::2]) for n in (0, 1)))
+    w.over()
+
+
+async def sweep(w: World, which: int, points: tuple[str, ...]) -> None:
+    """One API dies at these points, one after the other."""
+    api = w.stack.apis[which]
+    for point in points:
+        await api.kill()
+        await api.launch(RUNFEED_TEST="1", RUNFEED_CRASH_AT=point)
+        for run in w.load.quiet[which::2]:
+            w.load.add(run)
+        try:
+            await eventually(partial(died, w, which, point), within=15)
+        except AssertionError:
+            w.expect(False, f"{point} was not passed")
+    await api.kill()
+    await api.start()
+
+
+async def died(w: World, which: int, point: str) -> bool:
+    """Whether it has; does what leads to the point if the load does not."""
+    api = w.stack.apis[which]
+    if point.startswith("serve.") and await asyncio.to_thread(ready, api.admin):
+        api.signal(signal.SIGTERM)
+    elif point.startswith("history."):
+        url = f"http://127.0.0.1:{w.stack.api_ports[which]}/runs/{w.run_of(0).run_id}/events"
+        with contextlib.suppress(aiohttp.ClientError, OSError):
+            async with w.stack.session.get(url) as response:
+                await response.read()
+    elif point.startswith("record.after_connect") and await asyncio.to_thread(ready, api.admin):
+        w.stack.api_postgres[which].cut()
+    return not api.running
 
 
 @row("4", "an API is stopped (SIGSTOP) and goes on", bound=4.0, why="what it held is sent when it goes on; audit 3.5 s")
