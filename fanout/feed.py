@@ -138,7 +138,14 @@ class Feed:
             last = number - 1
         if last is not None:
             if number == last + 1:
-                self._take(frame)
+                # `_take`, without the call: these lines run once a frame.
+                self.last = number
+                self.ready.append(frame)
+                ring = self.ring
+                ring.append(frame)
+                self.ring_bytes += len(frame.payload)
+                if len(ring) > RING_FRAMES or self.ring_bytes > RING_BYTES:
+                    self._trim()
                 if self.since is not None:
                     self._advanced(now)
                 return "ready"
@@ -174,12 +181,14 @@ class Feed:
     def _take(self, frame: Frame) -> None:
         self.last = frame.id
         self.ready.append(frame)
-        ring = self.ring
-        ring.append(frame)
+        self.ring.append(frame)
         self.ring_bytes += len(frame.payload)
+        self._trim()
+
+    def _trim(self) -> None:
+        ring = self.ring
         while len(ring) > RING_FRAMES or self.ring_bytes > RING_BYTES:
-            self.ring_bytes -= len(ring[0].payload)
-            del ring[0]
+            self.ring_bytes -= len(ring.pop(0).payload)
 
     def _advanced(self, now: float) -> None:
         """The last id has moved while something was missing: take what was kept behind it, and begin the hold anew."""

@@ -93,7 +93,7 @@ class Hub:
 
     def deliver(self, outcome: Outcome, how: str = "live") -> None:
         """Write what is ready, once encoded for each group."""
-        metrics, bound, at = self.metrics, deliver.MAX_WAITING, time()
+        metrics, bound, at, traced = self.metrics, deliver.MAX_WAITING, time(), self.trace.append
         for group, frames in outcome:
             data = wire.ENCODERS[group.encoding](frames)
             slow: list[Connection] | None = None
@@ -111,9 +111,11 @@ class Hub:
             reached = len(group.members)
             metrics.frames_sent += len(frames) * reached
             metrics.bytes_sent += len(data) * reached
-            self.trace.wrote(at, how, frames, reached, len(slow) if slow else 0)
-            if frames[0].recorded_at and how == "live":
-                metrics.delivery_lag.observe(max(0.0, at - frames[0].recorded_at))
+            first = frames[0]
+            numbers = first.id if len(frames) == 1 else [frame.id for frame in frames]
+            traced((at, how, first.username, numbers, reached, slow is not None))
+            if first.recorded_at and how == "live":
+                metrics.delivery_lag.observe(max(0.0, at - first.recorded_at))
 
     # What history says.
 

@@ -213,7 +213,7 @@ class Replays:
             connection.frames += len(frames)
             connection.bytes += len(data)
             self._hub.metrics.replayed_frames += len(frames)
-            self._hub.trace.wrote(time(), "replayed", frames, 1, 0)
+            self._hub.trace.append((time(), "replayed", frames[0].username, [frame.id for frame in frames], 1, False))
 
     def _spliced(self, it: Pass) -> None:
         """Let those go on live whose cursor the feed remembers."""

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from .route import Note
-from .wire import Frame
 
 MAX_WRITES: Final = 16_384  # joined writes that are remembered
-Write = tuple[float, str, str, tuple[int, ...], int, int]
+# When (unix seconds), how it had come, whose, the ids, to how many sockets, whether others were closed as slow.
+Write = tuple[float, str, str, int | list[int | None] | None, int, bool]
 
 
 class Trace:
-    """What was written: one entry a joined write to a group, whatever the number of its sockets."""
+    """What was written: one entry a joined write to a group, whatever the number of its sockets.
 
-    __slots__ = ("_writes",)
+    Attributes:
+        append: takes an entry; the deque's own, for it is called once a joined write.
+    """
+
+    __slots__ = ("_writes", "append")
 
     def __init__(self) -> None:
         self._writes: deque[Write] = deque(maxlen=MAX_WRITES)
-
-    def wrote(self, at: float, how: str, frames: list[Frame], sockets: int, slow: int) -> None:
-        """`frames` of one user were written to `sockets`; `slow` others of their group were closed instead."""
-        numbers = tuple([frame.id for frame in frames if frame.id is not None])
-        if numbers:
-            self._writes.append((at, how, frames[0].username, numbers, sockets, slow))
+        self.append: Callable[[Write], None] = self._writes.append
 
     def look_up(self, username: str, number: int, notes: Iterable[Note], offset: float) -> list[dict[str, Any]]:
         """All that is remembered of one event, in order of time (unix seconds).
@@ -36,9 +35,9 @@ class Trace:
             offset: see `notes`.
         """
         found: list[dict[str, Any]] = [
-            {"at": round(at, 6), "what": "written", "how": how, "sockets": sockets, "closed_as_slow": slow}
+            {"at": round(at, 6), "what": "written", "how": how, "sockets": sockets, "others_closed_as_slow": slow}
             for at, how, name, numbers, sockets, slow in self._writes
-            if name == username and number in numbers
+            if name == username and (number in numbers if isinstance(numbers, list) else number == numbers)
         ]
         found += [
             {"at": round(at + offset, 6), "what": what, "how": "live"}

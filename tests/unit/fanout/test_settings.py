@@ -14,6 +14,7 @@ def test_defaults() -> None:
     assert settings.redis_url == "redis://127.0.0.1:6379/0"
     assert (settings.history_url, settings.allowed_origins, settings.log_format) == (None, None, None)
     assert (settings.hold, settings.ping_interval, settings.ping_grace, settings.drain) == (0.05, 25, 10, 5)
+    assert settings.handshakes_per_s == 500
 
 
 def test_values() -> None:
@@ -75,6 +76,8 @@ def test_port_stands_in() -> None:
         ("PING_INTERVAL", "inf"),
         ("PING_INTERVAL", "0"),
         ("FANOUT_DRAIN", "-1"),
+        ("FANOUT_HANDSHAKES_PER_S", "0"),
+        ("FANOUT_HANDSHAKES_PER_S", "1.5"),
         ("LOG_LEVEL", "verbose"),
         ("LOG_FORMAT", "xml"),
     ],

@@ -8,6 +8,7 @@ from websockets.frames import Frame as LibraryFrame
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from fanout import wire
 from fanout.wire import Beacon, Frame, read, read_beacon, text_frames, text_head
 
 
@@ -114,3 +115,21 @@ def test_read_beacon() -> None:
 def test_read_beacon_garbage(payload: bytes) -> None:
     """read_beacon takes what is no beacon for none, and never raises."""
     assert read_beacon(payload) is None
+
+
+def test_sse() -> None:
+    """A stream's message has the id, with names the type, for a terminal one its status; white space splits nothing."""
+    frames = [
+        Frame("a", "r", 7, 0.0, b'{"type":"workflow_failed"}'),
+        Frame("a", "r", None, 0.0, b'{"type":\n"x"}'),
+        Frame("a", "r", 8, 0.0, b'{"type":"Not a name"}'),
+        Frame("a", "r", 9, 0.0, b'{"type":7}'),
+    ]
+
+    assert wire.sse_messages(frames[:2]) == (
+        b'id: 7\ndata: {"type":"workflow_failed"}\n\ndata: {"type":\ndata: "x"}\n\n'
+    )
+    assert wire.sse_named(frames) == (
+        b'id: 7\nevent: failed\ndata: {"type":"workflow_failed"}\n\nevent: x\ndata: {"type":\ndata: "x"}\n\n'
+        b'id: 8\ndata: {"type":"Not a name"}\n\nid: 9\ndata: {"type":7}\n\n'
+    )
