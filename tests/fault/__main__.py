@@ -103,7 +103,10 @@ async def main(arguments: argparse.Namespace) -> int:
         async with running(directories, times) as stack:
             servers = f"PostgreSQL {stack.postgres.version}, {stack.redis.name} {stack.redis.version}"
             for row in rows:
-                results.append(await one(stack, row, times, kinds))
+                if time.monotonic() - began > times.total:
+                    results.append(Result(row, failed=[f"not played: {times.total:.0f} s were over"]))
+                else:
+                    results.append(await one(stack, row, times, kinds))
                 say(report.shown(results[-1]))
     finally:
         if all(result.passed for result in results) or not arguments.keep:

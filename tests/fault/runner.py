@@ -23,6 +23,8 @@ OPEN_SECONDS = 5.0  # for 50 clients to be answered at the start of a row
 FINISH_SECONDS = 15.0  # for what is in flight to be acknowledged when nothing is broken any more
 SETTLE_SECONDS = 4.0  # beyond the row's bound, for a stream to show the last of it
 LATE = 0.5  # seconds after its recording an event that is shown is late; 0.01 when all is well
+LEFTOVERS = ("fanout_holes_open", "fanout_joins_waiting", "fanout_replays", "fanout_held_bytes")
+REST_SECONDS = 3.0  # after the last event was shown
 _tags = itertools.count(1)
 
 
@@ -88,6 +90,7 @@ async def _act_and_settle(world: World, session: aiohttp.ClientSession, kinds: t
     done = await world.load.finish(FINISH_SECONDS)
     world.expect(done, f"{world.load.open} events were not acknowledged {FINISH_SECONDS:.0f} s after the fault")
     await _settle(world)
+    await _nothing_left(world)
     quiet = [run.username for run in world.load.quiet]
     return await history(session, world.stack.api_ports[1], [*world.names, *quiet])
 
@@ -119,6 +122,20 @@ async def _settle(world: World) -> None:
     except AssertionError:
         behind = [(client, last) for client, last in waiting if client.last < last]
         world.note(f"{len(behind)} never caught up: {behind[:1]}")
+
+
+async def _nothing_left(world: World) -> None:
+    """The hubs are at rest: no feed heals for ever, nobody waits for an answer, nothing is kept."""
+    for name in LEFTOVERS:
+        try:
+            await eventually(lambda name=name: at_rest(world, name), within=REST_SECONDS)  # type: ignore[misc]
+        except AssertionError:
+            world.expect(False, f"{name} is {await world.both(name):g} when all is over")
+
+
+async def at_rest(world: World, name: str) -> bool:
+    """Whether a gauge of both hubs is 0."""
+    return await world.both(name) == 0
 
 
 def judged(world: World, stored: list[Stored]) -> Result:

@@ -25,7 +25,8 @@ from deploy.local.binaries import find_postgres, find_redis
 from deploy.local.place import CHECKOUT, DataDirectory
 from orchestrator_api.migrate import migrate
 from tests.fault.times import Times
-from tests.support.processes import Program, clean_environ, free_ports, ready, ready_or_say_why
+from tests.support.ports import steady_port
+from tests.support.processes import PORT_NAMES, Program, clean_environ, ready, ready_or_say_why
 from tests.support.proxy import Proxy
 from tests.support.servers import OwnPostgres, OwnRedis, alive, family, signal_all
 from tests.support.waiting import eventually
@@ -152,6 +153,8 @@ class Stack:
         self.postgres = OwnPostgres(new("postgres"), find_postgres(os.environ), POSTGRES)
         self.redis = OwnRedis(new("redis"), find_redis(os.environ))
         self.replica = OwnRedis(new("replica"), find_redis(os.environ))
+        for server in (self.postgres, self.redis, self.replica):
+            server.port = steady_port()
         self.api_postgres: list[Proxy] = []
         self.api_redis: list[Proxy] = []
         self.hub_redis: list[Proxy] = []
@@ -198,7 +201,7 @@ class Stack:
         await self._begin_services(stack)
 
     async def _begin_services(self, stack: AsyncExitStack) -> None:
-        plans = [clean_environ(**free_ports()) for _ in PAIR]
+        plans = [clean_environ(**{name: str(steady_port()) for name in PORT_NAMES}) for _ in PAIR]
         for i in PAIR:
             apis = [("127.0.0.1", int(plans[(i + n) % 2]["API_PORT"])) for n in PAIR]
             self.api_postgres.append(await self._proxy(stack, ("127.0.0.1", self.postgres.port)))

@@ -99,9 +99,11 @@ async def storm(w: World) -> None:
     await hub.kill()
     await hub.start()
     w.over()
-    asked = w.stack.hub_history[0].taken
     await eventually(lambda: all(client.segment for client in crowd), within=60)
-    w.note(f"{len(crowd)} sockets, {w.stack.hub_history[0].taken - asked} connections to the API")
+    await w.let(1.0)
+    asked = await w.stack.metric(hub, "fanout_history_requests_total")
+    w.note(f"{len(crowd)} sockets cost {asked:.0f} requests to the API")
+    w.expect(asked <= 10 * len(w.names), f"{asked:.0f} requests to the API for {len(w.names)} feeds")
 
 
 @row("47", "everything is stopped and goes on", bound=5.0, why="what was read late is worked off; no timer fires twice")
