@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -103,13 +104,15 @@ async def test_too_big(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
 def page(*events: dict[str, object]) -> Page:
     """A page of these events."""
     body = {"events": events, "next": len(events), "head": 9, "epoch": "e"}
-    found: Page = module.msgspec.json.decode(json.dumps(body).encode(), type=Page)
+    found: Page = msgspec.json.decode(json.dumps(body).encode(), type=Page)
     return found
 
 
 def test_frames() -> None:
     """Frames keep their bytes; a page is cut at its size, and its cursor is that of its last frame."""
-    events = [{"id": n, "run_id": "r1", "username": "alice", "x": "y" * 100} for n in (1, 2, 3)]
+    events: list[dict[str, object]] = [
+        {"id": n, "run_id": "r1", "username": "alice", "x": "y" * 100} for n in (1, 2, 3)
+    ]
     whole, cut = page(*events), page(*events)
     assert [frame.payload for frame in whole.frames("alice", 10**6)] == [json.dumps(each).encode() for each in events]
     assert (whole.next, [frame.id for frame in cut.frames("alice", 320)], cut.next) == (3, [1, 2], 2)
