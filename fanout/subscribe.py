@@ -22,8 +22,9 @@ from .metrics import Metrics
 from .route import Message
 
 PATTERN: Final = b"run:*"
-LINK_TICK: Final = 0.5  # seconds between two looks at the link
-SILENT_TICKS: Final = 5  # looks without a byte in between, then the link is dead: 2.5 s
+LINK_TICK: Final = 0.25  # seconds between two looks at the link: a dead one is noticed within one more than 2.5 s
+PING_TICKS: Final = 4  # looks between two PINGs: 1 s
+SILENT_TICKS: Final = 10  # looks without a byte in between, then the link is dead: 2.5 s
 CONNECT_TIMEOUT: Final = 5.0  # seconds, name resolution, TCP and TLS together
 BACKOFF_FIRST: Final = 0.05  # seconds
 BACKOFF_MOST: Final = 1.0  # seconds; a Redis that is back is found again within this
@@ -199,9 +200,8 @@ class Subscription:
         return (await loop.create_connection(factory, target.host, target.port, ssl=tls))[1]
 
     async def _watch(self, link: Link) -> str:
-        """Look at the link every half second until it is lost; the reason."""
-        silent = 0
-        ping_now = False
+        """Look at the link every quarter of a second until it is lost; the reason."""
+        silent = ticks = 0
         while not link.lost.done():
             # Ticks are counted, not seconds: after a stop of this process one late tick has passed and not a minute,
             # and what Redis wrote meanwhile is read before the next one.
@@ -214,9 +214,9 @@ class Subscription:
             link.heard = False
             if silent >= SILENT_TICKS:
                 raise LinkLost(f"silent for {SILENT_TICKS * LINK_TICK:g} s")
-            ping_now = not ping_now
-            if ping_now:
+            if ticks % PING_TICKS == 0:
                 link.ping()
+            ticks += 1
         return link.lost.result()
 
     def _confirmed(self) -> None:
