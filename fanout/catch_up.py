@@ -243,7 +243,8 @@ class CatchUp:
         hub.heard(feed, page.head, last, asked_at)
         if not found and not feed.more:
             hub.metrics.heals_vain += 1
-            feed.vain(now)
+            if feed.last == last:  # else what was missing has come while history was asked: that is no lie
+                feed.vain(now)
         hub.router.watch(feed)
 
     def _lost(self, feed: Feed, last: int, head: int, asked_at: float) -> None:

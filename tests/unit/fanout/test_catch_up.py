@@ -71,6 +71,24 @@ async def test_one_question_a_feed(standing: Standing) -> None:
     await eventually(lambda: ids(own) == list(range(1, 10)))
 
 
+async def test_overtaken_by_live(standing: Standing) -> None:
+    """A question that live frames overtake found nothing, and yet does not make the feed slower to ask again."""
+    await watching(standing)
+    feed = standing.hub.router.feeds["alice"]
+    standing.past.append("alice", 2)
+    standing.past.gate.clear()
+    standing.publish(2)
+    await eventually(lambda: pages(standing))
+    standing.publish(1)
+    standing.past.gate.set()
+    await eventually(lambda: standing.hub.metrics.heals_vain == 1)
+    assert feed.patience == 1
+
+    standing.publish(9)  # forged
+    await eventually(lambda: standing.hub.metrics.heals_vain == 2)
+    assert feed.patience == 2
+
+
 async def test_history_away(standing: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
     """While history is away sockets stay and questions are repeated; a hole that stays open closes its sockets 1013."""
     monkeypatch.setattr(catch_up, "HOLE_MOST", 1.0)
