@@ -113,26 +113,50 @@ async def linked(client: Any) -> bool:
 
 @row("17", "Redis repeats and reorders", bound=2.0, why="the order is the hub's, and holds 50 ms", patience=3.0)
 async def repeated_and_reordered(w: World) -> None:
-    chance = random.Random(17)
-    kept: dict[int, list[Any]] = {0: [], 1: []}
-
-    def mischief(which: int) -> Any:
-        def rewrite(message: Any) -> list[Any]:
-            if not isinstance(message, list) or message[0] != b"pmessage":
-                return [message]
-            kept[which].append(message)
-            if len(kept[which]) < 4:
-                return []
-            out, kept[which] = kept[which], []
-            chance.shuffle(out)
-            return [*out, *chance.sample(out, 2)]
-
-        return rewrite
-
     for which, proxy in enumerate(w.stack.hub_redis):
-        proxy.down.rewrite = mischief(which)
+        proxy.down.rewrite = mischief(which, lost=0.0)
     await w.let(w.times.short)
+    for proxy in w.stack.hub_redis:
+        proxy.down.rewrite = None
     w.over()
+
+
+@row(
+    "17b", "Redis loses a third, repeats and reorders, to the end", bound=3.5, why="issue 3: 3.5 s by the audit",
+    measure="delay", patience=5.0,
+)  # fmt: skip
+async def lossy(w: World) -> None:
+    """It goes on until after the runs' last events, which nothing follows; the stack is repaired after the row."""
+    w.watch_quiet()
+    for which, proxy in enumerate(w.stack.hub_redis):
+        proxy.down.rewrite = mischief(which, lost=0.33)
+    for n in range(6):
+        for run in w.load.quiet:
+            for _ in range(n):
+                w.load.add(run)
+        await w.let(w.times.short / 6)
+    w.over()
+
+
+def mischief(seed: int, *, lost: float) -> Any:
+    """Shuffles four messages at a time, gives some twice, and loses some."""
+    chance = random.Random(seed)
+    kept: list[Any] = []
+
+    def rewrite(message: Any) -> list[Any]:
+        if not isinstance(message, list) or message[0] != b"pmessage":
+            return [message]
+        if chance.random() < lost:
+            return []
+        kept.append(message)
+        if len(kept) < 4:
+            return []
+        out = [*kept, *chance.sample(kept, 2)]
+        kept.clear()
+        chance.shuffle(out)
+        return out
+
+    return rewrite
 
 
 def swallowing(*, beacons: bool) -> Any:
@@ -175,6 +199,25 @@ async def frames_swallowed(w: World) -> None:
 )  # fmt: skip
 async def all_swallowed(w: World) -> None:
     await swallow(w, beacons=True)
+
+
+@row(
+    "18c", "every frame is lost, and beacons name no feed", bound=3.5, why="issue 3: 3.5 s by the audit",
+    measure="delay", patience=5.0,
+)  # fmt: skip
+async def frames_swallowed_and_unnamed(w: World) -> None:
+    def rewrite(message: Any) -> list[Any]:
+        if isinstance(message, list) and message[0] == b"PUBLISH" and message[1] == BEACON:
+            beacon = orjson.loads(message[2])["beacon"]
+            return [[*message[:2], orjson.dumps({"beacon": {**beacon, "heads": {}}})]]
+        return list(swallowing(beacons=False)(message))
+
+    for proxy in w.stack.api_redis:
+        proxy.up.rewrite = rewrite
+    await w.let(min(20.0, max(w.times.long, 7.0)))
+    for proxy in w.stack.api_redis:
+        proxy.up.rewrite = None
+    w.over()
 
 
 @row("45", "poison on Redis", bound=1.0, why="dropped and counted", patience=2.0)
