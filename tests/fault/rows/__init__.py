@@ -6,9 +6,9 @@ from tests.fault.world import ROWS
 __all__ = ["ASKED", "ROWS", "hubs", "lines", "missing", "postgres", "producers", "redis", "strangers"]
 
 ASKED = (
-    "1", "2", "4", "6", "7", "8", "10", "11", "12", "13", "14", "17", "17b", "18", "18b", "18c", "19", "20", "21", "23", "24", "25",
-    "27", "28", "30", "31", "32", "33", "34", "37", "38", "44", "45", "47", "50",
-    "api-stopped", "forged", "old-snapshot", "promotion", "crash", "half-open",
+    "1", "2", "4", "6", "7", "8", "10", "11", "11b", "12", "13", "14", "17", "17b", "18", "18b", "18c", "19", "20", "21",
+    "23", "24", "25", "27", "28", "30", "31", "31b", "32", "33", "34", "37", "38", "44", "45", "47", "50",
+    "api-stopped", "crash", "forged", "half-open", "old-snapshot", "promotion",
 )  # fmt: skip
 
 
