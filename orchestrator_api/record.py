@@ -174,6 +174,9 @@ class Recorder:
             try:
                 connection = await store.connect(self._url)
                 session = await connection.fetchrow(store.QUERIES["session"])
+                if session is None or session["in_recovery"]:
+                    connection.terminate()  # asked again until it is promoted: what was true once must not stay
+                    raise asyncpg.CannotConnectNowError("it is a replica, or recovering")
                 await self._reread(connection)
             except CONNECT_FAULTS as error:
                 if not slow:
@@ -183,7 +186,7 @@ class Recorder:
                 continue
             crash.point("record.after_connect")
             connection.add_termination_listener(lambda _: event.set())  # the lane looks, and connects again
-            self._wrong = store.wrong_settings(session) if session else []
+            self._wrong = store.wrong_settings(session)
             if self.away and not slow:
                 self.away = ""
                 log.info("orchestrator.record.connected", wrong_settings=self._wrong)

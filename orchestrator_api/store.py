@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import resources
 from typing import Any
 
@@ -86,6 +86,11 @@ async def _no_reset(_: Any) -> None:
     """We never change a session's state, so the pool's resetting round trip buys nothing."""
 
 
+def _terminate(connection: Any) -> None:
+    with suppress(asyncpg.InterfaceError):  # it broke, and the pool has taken it back already
+        connection.terminate()
+
+
 class Reader:
     """A pool of connections for short reading statements."""
 
@@ -118,13 +123,13 @@ class Reader:
         try:
             yield connection
         except AWAY as error:
-            connection.terminate()  # what it is at may never end, and the pool makes another
+            _terminate(connection)  # what it is at may never end, and the pool makes another
             raise Unavailable("store_away", "the database went away; nothing was lost, try again") from error
         finally:
             try:
                 await pool.release(connection, timeout=RELEASE_S)
             except AWAY:
-                connection.terminate()
+                _terminate(connection)
 
     async def fetch(self, query: str, *args: Any) -> list[Any]:
         """Runs a named query. Returns its rows; raises Unavailable."""
