@@ -1,7 +1,7 @@
 """GET /runs/{run_id}/trace: what became of one event."""
 
 from tests.integration.orchestrator_api.conftest import Api, served
-from tests.integration.orchestrator_api.test_publish import own  # noqa: F401 - a fixture
+from tests.integration.orchestrator_api.test_publish import listening, own  # noqa: F401 - a fixture
 from tests.support.servers import OwnRedis
 from tests.support.waiting import eventually
 
@@ -9,7 +9,8 @@ from tests.support.waiting import eventually
 async def test_acknowledged(api: Api) -> None:
     """An event that Redis took says when, by which process, and how many subscribers it was passed on to."""
     await api.create("traced", "t1")
-    await api.append("t1", {"type": "a"})
+    async with listening(api.settings.redis_url):
+        await api.append("t1", {"type": "a"})
 
     async def passage() -> dict[str, object] | None:
         _, body = await api.get("/api/v1/runs/t1/trace?seq=1")
@@ -18,7 +19,8 @@ async def test_acknowledged(api: Api) -> None:
 
     published = await eventually(passage)
     assert published["api"] == api.service.publisher.api
-    assert published["receivers"] == 0
+    assert isinstance(published["receivers"], int)
+    assert published["receivers"] >= 1
     _, history = await api.get("/runs/t1/events")
     _, body = await api.get("/api/v1/runs/t1/trace?seq=1")
     assert body["recorded_at"] == history["events"][0]["recorded_at"] <= published["at"]
