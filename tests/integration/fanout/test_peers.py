@@ -13,6 +13,8 @@ import websockets
 from tests.integration.fanout.hubs import Connect, HubProcess, Publish, StartHub, client_frame, handshake
 from tests.support import eventually
 
+pytestmark = pytest.mark.any_server  # about this service, whatever the stores' versions
+
 MIB = 1 << 20
 
 

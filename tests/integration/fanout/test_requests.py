@@ -10,6 +10,8 @@ import pytest
 from tests.integration.fanout.hubs import UPGRADE, Connect, HubProcess, Publish, StartHub, client_frame, handshake
 from tests.support import eventually
 
+pytestmark = pytest.mark.any_server  # about this service, whatever the stores' versions
+
 
 def split(answer: bytes) -> tuple[int, dict[str, str], bytes]:
     """Status, headers (names in lower case) and body of a response."""

@@ -6,10 +6,13 @@ import zlib
 from typing import Any
 
 import orjson
+import pytest
 
 from tests.contract.test_events import CONTRACT, EVENTS, body_of
 from tests.integration.orchestrator_api.conftest import Api
 from tests.integration.orchestrator_api.hostile import assert_refused, get, post, request, send, stored
+
+pytestmark = pytest.mark.any_server  # about this service, whatever the stores' versions
 
 LIMITS = CONTRACT["limits"]
 RUN = "/api/v1/runs/r1/events"

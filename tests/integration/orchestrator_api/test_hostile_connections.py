@@ -22,6 +22,8 @@ from tests.integration.orchestrator_api.hostile import (
 from tests.support.processes import clean_environ, free_ports, procfile_command, ready_or_say_why
 from tests.support.waiting import eventually, eventually_sync
 
+pytestmark = pytest.mark.any_server  # about this service, whatever the stores' versions
+
 RUN = "/api/v1/runs/r1/events"
 POST = f"POST {RUN} HTTP/1.1\r\nHost: x\r\n".encode()
 SECRET = "TOPSECRET"

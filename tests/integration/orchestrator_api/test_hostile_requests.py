@@ -24,6 +24,8 @@ from tests.integration.orchestrator_api.hostile import (
 )
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.any_server  # about this service, whatever the stores' versions
+
 CONTROLS = (
     "%00",
     "%0a",
