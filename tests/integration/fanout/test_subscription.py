@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import ssl
 import subprocess
@@ -239,7 +240,9 @@ def certificate(directory: Path, name: str) -> None:
     """A self-signed certificate for localhost: `name`.pem and `name`.key."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("openssl is not installed: no certificate for the test")
+        if os.environ.get("CI") == "true":
+            pytest.fail("openssl is not installed, and CI must not skip this")
+        pytest.skip("NOT TESTED: openssl is not installed, so rediss:// was not tried (apt-get install openssl)")
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     files = ["-keyout", str(directory / f"{name}.key"), "-out", str(directory / f"{name}.pem")]
     command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, *files]
