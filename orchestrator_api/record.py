@@ -173,11 +173,11 @@ class Recorder:
         while True:
             try:
                 connection = await store.connect(self._url)
-                session = await connection.fetchrow(store.QUERIES["session"])
-                if session is None or session["in_recovery"]:
-                    connection.terminate()  # asked again until it is promoted: what was true once must not stay
-                    raise asyncpg.CannotConnectNowError("it is a replica, or recovering")
-                await self._reread(connection)
+                try:
+                    session = await self._greet(connection)
+                except BaseException:
+                    connection.terminate()
+                    raise
             except CONNECT_FAULTS as error:
                 if not slow:
                     self._set_away(f"{type(error).__name__}: {error}")
@@ -191,6 +191,14 @@ class Recorder:
                 self.away = ""
                 log.info("orchestrator.record.connected", wrong_settings=self._wrong)
             return connection
+
+    async def _greet(self, connection: asyncpg.Connection) -> asyncpg.Record:
+        """Returns what the session's settings are; raises one of CONNECT_FAULTS when it cannot be written to."""
+        session = await connection.fetchrow(store.QUERIES["session"])
+        if session is None or session["in_recovery"]:  # asked again until it is promoted
+            raise asyncpg.CannotConnectNowError("it is a replica, or recovering")
+        await self._reread(connection)
+        return session
 
     def _set_away(self, why: str) -> None:
         if self.away != why:

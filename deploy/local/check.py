@@ -1,4 +1,7 @@
-"""./dev test: lint, format, types and tests, each with its time; arguments go on to pytest."""
+"""./dev test: lint, format, types and tests, each with its time; arguments go on to pytest.
+
+--full: the long tests too, but for those in a browser.
+"""
 
 import os
 import subprocess
@@ -13,6 +16,8 @@ BIN_DIR = Path(sys.executable).parent
 
 def main(arguments: list[str]) -> int:
     """0 when every part passed. All parts run: one failure must not hide another."""
+    if "--full" in arguments:
+        arguments = ["-m", "not browser", *(argument for argument in arguments if argument != "--full")]
     parts: dict[str, list[str | Path]] = {
         "ruff check": [BIN_DIR / "ruff", "check", ".", "dev"],
         "ruff format": [BIN_DIR / "ruff", "format", "--check", "--quiet", ".", "dev"],

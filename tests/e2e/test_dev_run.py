@@ -164,7 +164,7 @@ def test_port_variable(migrated_database_url: str, redis_url: str, tmp_path: Pat
         assert call(environ["PORT"], "GET", "/healthz").status == 200
 
 
-@pytest.mark.any_server
+@pytest.mark.install
 @pytest.mark.timeout(240)  # it makes a .venv of its own
 def test_ordinary_user() -> None:
     """An ordinary user with a fresh copy of the checkout gets everything from one command, all of it the user's own."""

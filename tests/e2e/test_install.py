@@ -29,7 +29,7 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.any_server
+@pytest.mark.install
 @pytest.mark.timeout(180)  # it installs packages
 def test_fanout_alone(tmp_path: Path) -> None:
     """`pip install .[fanout]` brings no PostgreSQL driver, and fanout's unit tests pass there."""

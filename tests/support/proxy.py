@@ -92,6 +92,11 @@ class Proxy:
     def __repr__(self) -> str:
         return f"<Proxy {self.port} -> {self.targets} {len(self._connections)} connections>"
 
+    @property
+    def open_connections(self) -> int:
+        """How many connections pass through now."""
+        return len(self._connections)
+
     def cut_reply_when(self, matches: Reply | None) -> None:
         """Cuts a connection, once, instead of passing on a reply.
 

@@ -12,6 +12,8 @@ from websockets.exceptions import ConnectionClosed
 from tests.integration.fanout.hubs import Connect, HubProcess, Publish, StartHub
 from tests.support import eventually
 
+pytestmark = pytest.mark.any_server  # about this service, whatever the stores' versions
+
 
 async def test_delivery(hub: HubProcess, name: str, publish: Publish) -> None:
     """A frame reaches the sockets of its user, byte for byte, and nobody else's."""

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-import redis.asyncio as redis
 import websockets
 from websockets.exceptions import ConnectionClosed
 
@@ -18,7 +17,8 @@ from tests.integration.fanout.hubs import Publish, StartAnyHub
 from tests.integration.fanout.stack import Stack, ids_of, proxied, stack
 from tests.support import eventually
 from tests.support.proxy import Proxy
-from tests.support.servers import OwnRedis
+
+pytestmark = pytest.mark.any_server  # about this service, whatever the stores' versions
 
 
 @pytest.fixture
@@ -110,20 +110,6 @@ async def test_repeated_and_reordered(running: Stack, between: Proxy, name: str)
     assert running.heals() == 0
 
 
-async def test_client_kill_while_publishing(running: Stack, name: str, redis_url: str) -> None:
-    """A subscriber that Redis drops again and again while events come loses none."""
-    client = redis.Redis.from_url(redis_url)
-    async with running.connect(name) as own:
-        reader = asyncio.create_task(ids_of(own, 600, 30))
-        for n in range(60):
-            await running.append(name, 10)
-            if n % 20 == 10:
-                await client.client_kill_filter(_type="pubsub")
-        assert await reader == list(range(1, 601))
-    await client.aclose()
-    assert running.hub.metric("fanout_redis_reconnects_total") >= 1
-
-
 async def test_half_open_subscription(running: Stack, between: Proxy, name: str) -> None:
     """A subscription that is silently dropped is noticed within 3 s, and what was missed meanwhile comes."""
     async with running.connect(name) as own:
@@ -138,37 +124,17 @@ async def test_half_open_subscription(running: Stack, between: Proxy, name: str)
         assert running.hub.ready()
 
 
-async def test_redis_killed(
-    migrated_database_url: str, redis_server: OwnRedis, start_any_hub: StartAnyHub, tmp_path: Path, name: str
-) -> None:
-    """With Redis entirely away events arrive within 2 s, and the hub stays ready; new sockets come in protected."""
-    async with stack(migrated_database_url, redis_server.url, start_any_hub, tmp_path) as running:
-        async with running.connect(name) as own:
-            await running.append(name, 1)
-            await ids_of(own, 1)
-            redis_server.kill()
-            for number in (2, 3):
-                await running.append(name, 1)
-                assert await ids_of(own, 1, within=2) == [number]
-            assert running.hub.ready()
-            assert json.loads(running.hub.admin("/readyz")[1])["degraded"] == ["redis"]
-            async with running.connect(name + "x") as other:
-                await running.append(name + "x", 2)
-                assert await ids_of(other, 2, within=2) == [1, 2]
-            redis_server.start()
-            await running.append(name, 5)
-            assert await ids_of(own, 5, within=3) == list(range(4, 9))
-
-
+@pytest.mark.full
+@pytest.mark.timeout(90)
 async def test_api_stopped(running: Stack, name: str) -> None:
-    """While the API is stopped sockets stay, readiness stays, and no reconnect to Redis is counted, nor later."""
+    """An API stopped for 30 s: sockets stay, readiness stays, no reconnect to Redis is counted, nor later."""
     async with running.connect(name) as own:
         await running.append(name, 1)
         await ids_of(own, 1)
         running.api.send_signal(signal.SIGSTOP)
         try:
             with pytest.raises(AssertionError):
-                await eventually(lambda: not running.hub.ready(), within=14)
+                await eventually(lambda: not running.hub.ready(), within=30)
         finally:
             running.api.send_signal(signal.SIGCONT)
         await running.append(name, 1)
@@ -178,6 +144,7 @@ async def test_api_stopped(running: Stack, name: str) -> None:
     assert running.hub.metric("fanout_redis_reconnects_total") == 0
 
 
+@pytest.mark.full
 async def test_no_beacon(running: Stack, between: Proxy) -> None:
     """No beacon for 10 s while the API answers: the Redis connection is made anew."""
     between.down.rewrite = swallow(beacons=True)
@@ -231,6 +198,7 @@ async def test_many_feeds_in_one_question(running: Stack, between: Proxy, name: 
         await own.close()
 
 
+@pytest.mark.full
 async def test_long_heal(running: Stack, between: Proxy, name: str) -> None:
     """Twenty thousand events that Redis lost are healed page by page, in order, in bounded memory."""
     async with running.connect(name) as own:

@@ -14,6 +14,8 @@ from tests.integration.fanout.hubs import Publish, StartAnyHub
 from tests.integration.fanout.stack import Stack, ids_of, stack
 from tests.support import eventually
 
+pytestmark = pytest.mark.any_server  # about this service, whatever the stores' versions
+
 
 @pytest.fixture
 async def running(
@@ -149,6 +151,21 @@ async def test_long_replay_in_bounded_memory(running: Stack, name: str) -> None:
     before = peak = running.hub.memory()
     async with websockets.connect(running.url(name, after=0), max_size=None) as own:
         for start in range(0, 100_000, 10_000):
+            assert await ids_of(own, 10_000, 30) == list(range(start + 1, start + 10_001))
+            peak = max(peak, running.hub.memory())
+    assert peak - before < 8 << 20
+
+
+@pytest.mark.full
+@pytest.mark.timeout(400)  # storing a million events takes most of it
+async def test_million_replayed_in_bounded_memory(running: Stack, name: str) -> None:
+    """A million events are replayed in order without the hub's memory growing by more than a page or two."""
+    await running.append(name, 1_000_000, 100)
+    async with running.connect(name, after=999_000) as own:  # warm
+        await ids_of(own, 1000)
+    before = peak = running.hub.memory()
+    async with websockets.connect(running.url(name, after=0), max_size=None) as own:
+        for start in range(0, 1_000_000, 10_000):
             assert await ids_of(own, 10_000, 30) == list(range(start + 1, start + 10_001))
             peak = max(peak, running.hub.memory())
     assert peak - before < 8 << 20

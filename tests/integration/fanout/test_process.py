@@ -17,6 +17,8 @@ from websockets.exceptions import ConnectionClosed
 from tests.integration.fanout.hubs import ROOT, Connect, HubProcess, Publish, StartAnyHub, StartHub, handshake
 from tests.support import eventually, eventually_sync
 
+pytestmark = pytest.mark.any_server  # about this service, whatever the stores' versions
+
 
 def run(**settings: str) -> subprocess.CompletedProcess[str]:
     """A hub that is expected to end by itself."""

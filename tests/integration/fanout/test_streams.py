@@ -12,9 +12,11 @@ import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.integration.fanout.hubs import Connect, Publish, StartAnyHub, StartHub, handshake
+from tests.integration.fanout.hubs import Connect, HubProcess, Publish, StartAnyHub, StartHub, client_frame, handshake
 from tests.integration.fanout.stack import Stack, ids_of, stack
 from tests.support import eventually
+
+pytestmark = pytest.mark.any_server  # about this service, whatever the stores' versions
 
 
 @pytest.fixture
@@ -199,15 +201,14 @@ async def test_controls(running: Stack, name: str) -> None:
         ("?username=a&after=1", "", 1013),
     ],
 )
-async def test_closes_instead_of_refusals(start_hub: StartHub, peer: Connect, query: str, more: str, code: int) -> None:
+async def test_closes_instead_of_refusals(hub: HubProcess, peer: Connect, query: str, more: str, code: int) -> None:
     """A client that offers runfeed.v1 is upgraded and closed with the reason; a browser shows it nothing else."""
-    hub = start_hub()
     raw = await peer(hub)
     head = handshake("a", "Sec-WebSocket-Protocol: runfeed.v1\r\n" + more)
     raw.send(head.replace(b"?username=a", query.encode()))
-    answer = await raw.everything(within=8)
-    assert answer.startswith(b"HTTP/1.1 101 ")
-    frames = answer.partition(b"\r\n\r\n")[2]
+    assert (await raw.head()).startswith(b"HTTP/1.1 101 ")
+    raw.send(client_frame(8, code.to_bytes(2, "big")))
+    frames = await raw.everything()
     if code == 1013:
         assert b'"type":"closing"' in frames
         assert b"retry in " in frames

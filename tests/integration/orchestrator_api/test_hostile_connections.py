@@ -165,6 +165,7 @@ async def never_read(api: Api) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="looks into Linux's table of connections")
 async def test_peers_that_stall(api: Api) -> None:
     """Whoever stops or drips a head or a body, or reads nothing, is gone some 10 s later; a body gets its 408."""

@@ -24,18 +24,45 @@ APPEND = b"append_events"
 
 
 @asynccontextmanager
-async def behind_a_proxy(database_url: str, redis_url: str) -> AsyncIterator[tuple[Api, Proxy]]:
-    """A service that reaches PostgreSQL through a proxy."""
+async def through_a_proxy(database_url: str) -> AsyncIterator[tuple[str, Proxy]]:
+    """The URL of the same database by way of a proxy."""
     parts = urlsplit(database_url)
     assert parts.hostname is not None
     assert parts.port is not None
     async with proxy(parts.hostname, parts.port) as between:
-        url = database_url.replace(f":{parts.port}", f":{between.port}")
-        settings = Settings.from_env(
-            {"DATABASE_URL": url, "REDIS_URL": redis_url, "API_PORT": "0", "API_ADMIN_PORT": "0"}
-        )
-        async with served(settings) as api:
-            yield api, between
+        yield database_url.replace(f":{parts.port}", f":{between.port}"), between
+
+
+def settings_of(database_url: str, redis_url: str) -> Settings:
+    """A service's settings, its ports any."""
+    return Settings.from_env(
+        {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "API_PORT": "0", "API_ADMIN_PORT": "0"}
+    )
+
+
+@asynccontextmanager
+async def behind_a_proxy(database_url: str, redis_url: str) -> AsyncIterator[tuple[Api, Proxy]]:
+    """A service that reaches PostgreSQL through a proxy."""
+    async with through_a_proxy(database_url) as (url, between), served(settings_of(url, redis_url)) as api:
+        yield api, between
+
+
+async def test_ended_while_connecting(migrated_database_url: str, redis_url: str) -> None:
+    """A service that ends while a new connection is being asked about its settings leaves none open."""
+    asked = asyncio.Event()
+
+    def stall(request: bytes, _: bytes) -> bool:
+        if b"in_recovery" in request:
+            between.stall("down")
+            asked.set()
+        return False
+
+    async with through_a_proxy(migrated_database_url) as (url, between):
+        async with served(settings_of(url, redis_url)):
+            between.cut_reply_when(stall)
+            between.cut()
+            await asyncio.wait_for(asked.wait(), 5)
+        await eventually(lambda: between.open_connections == 0, within=2)
 
 
 def cut_the_answer(between: Proxy, marker: bytes) -> None:

@@ -166,15 +166,17 @@ async def test_page_is_cut(standing: Standing, monkeypatch: pytest.MonkeyPatch) 
     assert max(writes[:10]) < 2000
 
 
-async def test_own_pace(standing: Standing) -> None:
-    """The next page waits until the socket has taken the one before; one that does not in 5 s is closed 4408."""
+async def test_own_pace(standing: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next page waits until a socket has taken the one before; one that does not in 5 s (here 0.5) is closed."""
+    assert replay.PACES * replay.PACE == 5
+    monkeypatch.setattr(replay, "PACES", 25)
     standing.past.append("alice", 100)
     standing.past.most = 30
     _, slow = standing.connect("/ws?username=alice&after=0")
     slow.waiting = replay.WAITING_MOST + 1
     await eventually(lambda: slow.written)
     _, quick = standing.connect("/ws?username=alice&after=99")
-    await eventually(lambda: code(slow) == 4408, within=8)
+    await eventually(lambda: code(slow) == 4408)
 
     assert ids(slow) == []
     assert ids(quick) == [100]
