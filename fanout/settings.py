@@ -145,7 +145,10 @@ class Settings:
         "PING_INTERVAL", "25", _seconds(0.1, 3600), "seconds between pings; proxies drop idle sockets at 30 or 60"
     )
     ping_grace: float = _setting(
-        "PING_GRACE", "10", _seconds(0.1, 3600), "seconds without a byte after a ping, then the socket is closed 4410"
+        "PING_GRACE",
+        "10",
+        _seconds(0.1, 3600),
+        "seconds without a byte after a ping, then the socket is closed 4410; PING_INTERVAL at most",
     )
     drain: float = _setting(
         "FANOUT_DRAIN", "5", _seconds(0, 600), "seconds over which TERM spreads the closing of all sockets"
@@ -196,6 +199,9 @@ class Settings:
         settings = cls(**values)
         if settings.port and settings.port == settings.admin_port:
             raise SettingsError("FANOUT_ADMIN_PORT", "must differ from FANOUT_PORT", str(settings.admin_port))
+        if settings.ping_grace > settings.ping_interval:
+            rule = f"must not be longer than PING_INTERVAL ({settings.ping_interval:g}): the next ping would come first"
+            raise SettingsError("PING_GRACE", rule, f"{settings.ping_grace:g}")
         return settings
 
     @classmethod

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,30 @@ async def test_api_stopped(running: Stack, name: str) -> None:
         with pytest.raises(AssertionError):
             await eventually(lambda: running.hub.metric("fanout_redis_rebuilds_total"), within=3)
     assert running.hub.metric("fanout_redis_reconnects_total") == 0
+
+
+@pytest.mark.full
+@pytest.mark.timeout(90)
+async def test_hole_while_history_is_away(running: Stack, name: str, publish: Publish) -> None:
+    """A hole that nobody can fill for 30 s: its feed's sockets are closed 1013, others stay."""
+    async with running.connect(name) as own, running.connect(name + "x") as other:
+        for user, watcher in ((name, own), (name + "x", other)):
+            await running.append(user, 1)
+            assert await ids_of(watcher, 1) == [1]
+        running.api.send_signal(signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            await publish(name, {"id": 3})
+            await publish(name + "x", {"id": 2})
+            assert await ids_of(other, 1) == [2]
+            with pytest.raises(ConnectionClosed) as closed:
+                await ids_of(own, 1, within=40)
+            assert 29 < time.monotonic() - began < 34
+            assert await (await other.ping()) >= 0
+        finally:
+            running.api.send_signal(signal.SIGCONT)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1013
 
 
 @pytest.mark.full

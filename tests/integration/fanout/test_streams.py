@@ -24,7 +24,9 @@ async def running(
     migrated_database_url: str, redis_url: str, start_any_hub: StartAnyHub, tmp_path: Path
 ) -> AsyncIterator[Stack]:
     """A hub with a real API, its pings often."""
-    async with stack(migrated_database_url, redis_url, start_any_hub, tmp_path, PING_INTERVAL="1") as found:
+    async with stack(
+        migrated_database_url, redis_url, start_any_hub, tmp_path, PING_INTERVAL="1", PING_GRACE="1"
+    ) as found:
         yield found
 
 

@@ -75,6 +75,7 @@ def test_port_stands_in() -> None:
         ("PING_INTERVAL", "nan"),
         ("PING_INTERVAL", "inf"),
         ("PING_INTERVAL", "0"),
+        ("PING_GRACE", "26"),
         ("FANOUT_DRAIN", "-1"),
         ("FANOUT_HANDSHAKES_PER_S", "0"),
         ("FANOUT_HANDSHAKES_PER_S", "1.5"),
