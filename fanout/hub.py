@@ -21,7 +21,7 @@ from .pings import Wheel
 from .replay import Replays
 from .route import Message, Outcome, Router
 from .settings import Settings
-from .trace import Trace
+from .trace import Trace, ids_of
 
 log = structlog.stdlib.get_logger("fanout")
 
@@ -112,7 +112,7 @@ class Hub:
             metrics.frames_sent += len(frames) * reached
             metrics.bytes_sent += len(data) * reached
             first = frames[0]
-            numbers = first.id if len(frames) == 1 else [frame.id for frame in frames]
+            numbers = first.id if len(frames) == 1 else ids_of(frames)
             traced((at, how, first.username, numbers, reached, slow is not None))
             if first.recorded_at and how == "live":
                 metrics.delivery_lag.observe(max(0.0, at - first.recorded_at))

@@ -17,6 +17,7 @@ import structlog
 from . import controls, wire
 from .errors import CursorUnknown, HistoryAway
 from .feed import Feed
+from .trace import ids_of
 from .wire import Frame
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ class Replays:
             connection.frames += len(frames)
             connection.bytes += len(data)
             self._hub.metrics.replayed_frames += len(frames)
-            self._hub.trace.append((time(), "replayed", frames[0].username, [frame.id for frame in frames], 1, False))
+            self._hub.trace.append((time(), "replayed", frames[0].username, ids_of(frames), 1, False))
 
     def _spliced(self, it: Pass) -> None:
         """Let those go on live whose cursor the feed remembers."""

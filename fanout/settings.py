@@ -200,8 +200,8 @@ class Settings:
         if settings.port and settings.port == settings.admin_port:
             raise SettingsError("FANOUT_ADMIN_PORT", "must differ from FANOUT_PORT", str(settings.admin_port))
         if settings.ping_grace > settings.ping_interval:
-            rule = f"must not be longer than PING_INTERVAL ({settings.ping_interval:g}): the next ping would come first"
-            raise SettingsError("PING_GRACE", rule, f"{settings.ping_grace:g}")
+            most = f"must not be longer than PING_INTERVAL ({settings.ping_interval:g}): the next ping would come first"
+            raise SettingsError("PING_GRACE", most, f"{settings.ping_grace:g}")
         return settings
 
     @classmethod
