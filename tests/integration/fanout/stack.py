@@ -72,9 +72,9 @@ async def stack(
     """A running stack; `start` is the fixture start_any_hub; `hub_redis`: the hub's Redis, when it is another way."""
     environ = clean_environ(**free_ports(), DATABASE_URL=database_url, REDIS_URL=redis_url)
     with procfile_command("api", environ, directory / "api.log") as api:
-        ready_or_say_why(api, environ["API_ADMIN_PORT"])
         names = {"FANOUT_HISTORY_URL": f"http://127.0.0.1:{environ['API_PORT']}", "FANOUT_DRAIN": "0"} | settings
         hub = start(hub_redis or redis_url, **names)
+        ready_or_say_why(api, environ["API_ADMIN_PORT"])
         running = Stack(environ, hub, api.process)
         try:
             await eventually(hub.ready, within=10)
