@@ -53,8 +53,10 @@ class HubProcess:
         return self.admin("/readyz")[0] == 200
 
     def metric(self, name: str, **labels: str) -> float:
-        """A metric's value; 0 when it is not there."""
-        for family in text_string_to_metric_families(self.admin("/metrics")[1]):
+        """A metric's value; 0 when it is not there. AssertionError when there is no answer: that is not 0."""
+        status, text = self.admin("/metrics")
+        assert status == 200, text
+        for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 if sample.name == name and sample.labels == labels:
                     return sample.value

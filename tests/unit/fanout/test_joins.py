@@ -71,7 +71,7 @@ async def test_history_is_late(standing: Standing) -> None:
     _, ours = standing.connect("/ws?username=alice&after=3", "Sec-WebSocket-Protocol: runfeed.v1\r\n")
     _, stream = standing.connect("/sse?username=alice&after=3")
     standing.publish(9, 8)
-    await eventually(lambda: plain.written, within=2)
+    await eventually(lambda: all(each.written for each in (plain, resuming, ours, stream)), within=2)
 
     assert ids(plain) == [8, 9]
     assert resuming.written.startswith(b"HTTP/1.1 503 ")
