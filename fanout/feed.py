@@ -298,6 +298,19 @@ class Feed:
             return None
         return self.ring[len(self.ring) - (self.last - after) :]
 
+    def recall(self, frames: Iterable[Frame]) -> None:
+        """A page of history, without a gap: what of it joins the ring in front, for the next who missed a little."""
+        first = self.last_id - len(self.ring)
+        older = [frame for frame in frames if (frame.id or 0) <= first]
+        if self.last is None or not older or older[-1].id != first:
+            return
+        for frame in reversed(older):
+            size = len(frame.payload)
+            if len(self.ring) == RING_FRAMES or self.ring_bytes + size > RING_BYTES:
+                return
+            self.ring.insert(0, frame)
+            self.ring_bytes += size
+
     def _begin(self, head: int, asked_at: float) -> None:
         self.last = head
         self.floating = self.resetting = False

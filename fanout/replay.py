@@ -145,6 +145,7 @@ class Replays:
             self._spliced(it)
             return
         async with self._locks.setdefault(feed, asyncio.Lock()):
+            self._spliced(it)  # the pass before may have read what these need
             if it.members:
                 await self._read(it)
 
@@ -152,10 +153,12 @@ class Replays:
         history = self._hub.history
         began, failures = self._hub.loop.time(), 0
         while it.members and history is not None:
-            it.position = position = min(it.members.values())
-            asked_at = self._hub.loop.time()
             try:
                 async with self._turns:
+                    if not it.members:
+                        return
+                    it.position = position = min(it.members.values())
+                    asked_at = self._hub.loop.time()
                     page = await history.page(it.feed.username, position, it.limit, it.runs)
                 frames = page.frames(it.feed.username, PAGE)
             except CursorUnknown:
@@ -185,6 +188,8 @@ class Replays:
             self._write(connection, behind, encoded)
         it.position = page.next
         self._advance(it, page, frames)
+        if it.runs is None:
+            it.feed.recall(frames)
         self._spliced(it)
 
     def _advance(self, it: Pass, page: Page, frames: list[Frame]) -> None:

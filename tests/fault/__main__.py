@@ -116,6 +116,9 @@ async def main(arguments: argparse.Namespace) -> int:
     say(f"\n{len(results)} rows in {time.monotonic() - began:.0f} s on {report.machine()}, {servers}")
     if lacking:
         say(f"MISSING ROWS, not there yet: {', '.join(lacking)}")
+    for result in results:
+        if not result.passed:  # once more at the end: a log that is cut keeps the end
+            say(report.shown(result))
     say(f"FAILED: {', '.join(failed)}" if failed else "all passed")
     if arguments.readme:
         report.write(results, servers, lacking)

@@ -103,7 +103,7 @@ async def storm(w: World) -> None:
     await w.let(1.0)
     asked = await w.stack.metric(hub, "fanout_history_requests_total")
     w.note(f"{len(crowd)} sockets cost {asked:.0f} requests to the API")
-    w.expect(asked <= 10 * len(w.names), f"{asked:.0f} requests to the API for {len(w.names)} feeds")
+    w.expect(asked <= 3 * len(w.names), f"{asked:.0f} requests to the API for {len(w.names)} feeds")
 
 
 @row("47", "everything is stopped and goes on", bound=5.0, why="what was read late is worked off; no timer fires twice")

@@ -328,6 +328,32 @@ def test_ring_is_empty_at_the_base() -> None:
     assert Feed("alice", judged=True).rest(0) is None
 
 
+def test_recall() -> None:
+    """What history names right before the ring joins it in front, newest first, as far as the bounds reach."""
+    feed = judged(40, 41, 42)
+    feed.recall([frame(number) for number in range(1, 41)])
+
+    assert [each.id for each in feed.rest(10) or ()] == list(range(11, 43))
+    assert (feed.rest(9), len(feed.ring)) == (None, 32)
+    assert feed.ring_bytes == sum(len(each.payload) for each in feed.ring)
+
+    feed = judged(3)
+    feed.recall([frame(1, 9000), frame(2, 9000), frame(3, 100), frame(4)])
+    assert ([each.id for each in feed.rest(1) or ()], feed.rest(0)) == ([2, 3], None)
+
+
+@pytest.mark.parametrize("page", [[], [1, 2, 3], [41, 42], [43]])
+def test_recall_leaves_no_gap(page: list[int]) -> None:
+    """A page that does not reach the ring, or lies in it, adds nothing."""
+    feed = judged(40, 41, 42)
+    feed.recall([frame(number) for number in page])
+
+    assert ([each.id for each in feed.ring], feed.rest(39)) == ([41, 42], None)
+    empty = Feed("alice", judged=True)
+    empty.recall([frame(number) for number in page])
+    assert empty.ring == []
+
+
 def test_repr() -> None:
     """A feed shows where it stands."""
     assert repr(judged(0, 1, 2, 4)) == "<Feed alice at 2, 2 ready, 1 kept>"
