@@ -14,37 +14,44 @@ Rules, when ids are judged (history is configured; without it every frame is rea
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from typing import Final, Literal
+from collections.abc import Iterable
+from typing import Any, Final, Literal
 
-from .wire import TEXT, Frame
+from .wire import TEXT, Frame, read_event
 
 MAX_KEPT: Final = 1 << 20  # bytes kept for one feed
 RING_FRAMES: Final = 32  # frames that a feed remembers for sockets that missed a little
 RING_BYTES: Final = 16 << 10  # bytes of them
+# What the ring may hold beyond that: it is cut back to its bounds every 16 frames instead of every frame.
+SPARE_FRAMES: Final = 16
+SPARE_BYTES: Final = 8 << 10
 MAX_HOLD: Final = 2.0  # seconds; what vain questions double the hold to
 LEAST_HOLD: Final = 0.01  # seconds; a hold of 0 would not double
 CALM: Final = 30.0  # seconds without a vain question, then the hold is the operator's again
-Verdict = Literal["ready", "repeat", "kept", "forgotten"]
+# closing: ready, while something was missing. After "ready" alone there is nothing to be noted anywhere.
+Verdict = Literal["ready", "closing", "repeat", "kept", "forgotten"]
 
 
 class Group:
     """The members of a feed that are to receive the same bytes.
 
     Attributes:
+        username: whose feed.
         runs: the runs they want; None: all.
         encoding: as what they get a frame: wire.TEXT, wire.SSE, wire.SSE_NAMED.
-        members: the connections, opaque here.
+        members: the connections, opaque here; `only`: the one there is, else None.
         frames, bytes: what the group was given since it exists; a member keeps the values it joined at, so that
             what one socket received is a difference and the hot path counts once a group.
     """
 
-    __slots__ = ("bytes", "encoding", "frames", "members", "runs")
+    __slots__ = ("bytes", "encoding", "frames", "members", "only", "runs", "username")
 
-    def __init__(self, runs: frozenset[str] | None, encoding: int = TEXT) -> None:
+    def __init__(self, username: str, runs: frozenset[str] | None = None, encoding: int = TEXT) -> None:
+        self.username = username
         self.runs = runs
         self.encoding = encoding
-        self.members: set[Hashable] = set()
+        self.members: set[Any] = set()  # Any: a cast on the way to each socket would be a call
+        self.only: Any = None
         self.frames = 0
         self.bytes = 0
 
@@ -53,7 +60,16 @@ class Group:
         return f"<Group {wanted}, {len(self.members)} members>"
 
 
-class Feed:
+class _Hot:
+    """What every frame touches, in front and together: slots lie in the order of their names, class by class.
+
+    With a thousand feeds nothing of a feed is in a cache when its next frame comes.
+    """
+
+    __slots__ = ("all_runs", "judged", "last", "ready", "ring", "ring_bytes", "since")
+
+
+class Feed(_Hot):
     """One user's events on their way through this hub.
 
     Attributes:
@@ -61,9 +77,9 @@ class Feed:
         floating: history did not answer in time: the next frame is the base, whatever it is.
         resetting: another numbering has begun; its head is being asked for.
         ready: frames to deliver, in order; `Router` takes them.
-        ring: the last frames that were ready, without a hole; they end with `last`.
+        ring: the payloads of the last frames that were ready, without a hole; they end with `last`.
         kept: frames beyond a hole by id, in order of arrival, each with its time of arrival (seconds).
-        kept_bytes: payload bytes in `kept`.
+        kept_bytes: payload bytes in `kept`; `accounted`: how many of them stand in the hub's sum.
         goal: the highest id that somebody says there is, and when it was named last (`goal_at`).
         since: when the next id began to be missing (seconds); None: it is not.
         asked: history is being asked.
@@ -74,9 +90,11 @@ class Feed:
         lies: ids that were dropped as forged; `Router` takes them.
         joiners: connections that need this feed and are not in a group yet.
         groups: who receives, by the runs they want and the encoding.
+        all_runs: the only group, if there is one and it wants all runs: what most feeds have.
     """
 
     __slots__ = (
+        "accounted",
         "asked",
         "floating",
         "goal",
@@ -84,19 +102,13 @@ class Feed:
         "groups",
         "hold",
         "joiners",
-        "judged",
         "kept",
         "kept_bytes",
-        "last",
         "lies",
         "more",
         "patience",
-        "ready",
         "resetting",
         "retry_at",
-        "ring",
-        "ring_bytes",
-        "since",
         "strikes",
         "username",
         "vain_at",
@@ -109,10 +121,10 @@ class Feed:
         self.last: int | None = None
         self.floating = self.resetting = self.asked = self.more = False
         self.ready: list[Frame] = []
-        self.ring: list[Frame] = []
+        self.ring: list[bytes] = []
         self.ring_bytes = 0
         self.kept: dict[int, tuple[float, Frame]] = {}
-        self.kept_bytes = 0
+        self.kept_bytes = self.accounted = 0
         self.goal = 0
         self.goal_at = self.retry_at = self.vain_at = 0.0
         self.since: float | None = None
@@ -121,9 +133,15 @@ class Feed:
         self.lies: tuple[int, ...] = ()
         self.joiners = 0
         self.groups: dict[tuple[frozenset[str] | None, int], Group] = {}
+        self.all_runs: Group | None = None
 
     def __repr__(self) -> str:
         return f"<Feed {self.username} at {self.last}, {len(self.ready)} ready, {len(self.kept)} kept>"
+
+    def regroup(self) -> None:
+        """The groups have changed."""
+        only = next(iter(self.groups.values())) if len(self.groups) == 1 else None
+        self.all_runs = only if only is not None and only.runs is None else None
 
     # Live frames.
 
@@ -141,14 +159,15 @@ class Feed:
                 # `_take`, without the call: these lines run once a frame.
                 self.last = number
                 self.ready.append(frame)
-                ring = self.ring
-                ring.append(frame)
-                self.ring_bytes += len(frame.payload)
-                if len(ring) > RING_FRAMES or self.ring_bytes > RING_BYTES:
+                payload, ring = frame.payload, self.ring
+                ring.append(payload)
+                size = self.ring_bytes = self.ring_bytes + len(payload)
+                if len(ring) > RING_FRAMES + SPARE_FRAMES or size > RING_BYTES + SPARE_BYTES:
                     self._trim()
-                if self.since is not None:
-                    self._advanced(now)
-                return "ready"
+                if self.since is None:
+                    return "ready"
+                self._advanced(now)
+                return "closing"
             if number <= last:
                 return "repeat"
         if number in self.kept:
@@ -181,14 +200,21 @@ class Feed:
     def _take(self, frame: Frame) -> None:
         self.last = frame.id
         self.ready.append(frame)
-        self.ring.append(frame)
+        self.ring.append(frame.payload)
         self.ring_bytes += len(frame.payload)
         self._trim()
 
     def _trim(self) -> None:
-        ring = self.ring
-        while len(ring) > RING_FRAMES or self.ring_bytes > RING_BYTES:
-            self.ring_bytes -= len(ring.pop(0).payload)
+        ring, size = self.ring, self.ring_bytes
+        if len(ring) <= RING_FRAMES + SPARE_FRAMES and size <= RING_BYTES + SPARE_BYTES:
+            return
+        drop = max(0, len(ring) - RING_FRAMES)
+        size -= sum(map(len, ring[:drop]))
+        while size > RING_BYTES:
+            size -= len(ring[drop])
+            drop += 1
+        del ring[:drop]
+        self.ring_bytes = size
 
     def _advanced(self, now: float) -> None:
         """The last id has moved while something was missing: take what was kept behind it, and begin the hold anew."""
@@ -269,7 +295,7 @@ class Feed:
 
     def settle(self, now: float) -> None:
         """Those who waited for the base are in: what was kept behind it is theirs."""
-        if self.last is not None and self.kept and self.since is None:
+        if self.last is not None and self.since is None and (self.kept or self.goal > self.last):
             self._advanced(now)
 
     def reset(self, head: int) -> None:
@@ -296,7 +322,7 @@ class Feed:
         """The frames behind `after`, when the ring holds them all; None: it does not."""
         if self.last is None or not self.last - len(self.ring) <= after <= self.last:
             return None
-        return self.ring[len(self.ring) - (self.last - after) :]
+        return [read_event(self.username, payload) for payload in self.ring[len(self.ring) - (self.last - after) :]]
 
     def recall(self, frames: Iterable[Frame]) -> None:
         """A page of history, without a gap: what of it joins the ring in front, for the next who missed a little."""
@@ -306,9 +332,9 @@ class Feed:
             return
         for frame in reversed(older):
             size = len(frame.payload)
-            if len(self.ring) == RING_FRAMES or self.ring_bytes + size > RING_BYTES:
+            if len(self.ring) >= RING_FRAMES or self.ring_bytes + size > RING_BYTES:
                 return
-            self.ring.insert(0, frame)
+            self.ring.insert(0, frame.payload)
             self.ring_bytes += size
 
     def _begin(self, head: int, asked_at: float) -> None:

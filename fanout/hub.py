@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import time
-from typing import cast
+from typing import Any, cast
 
 import structlog
 
@@ -71,7 +71,7 @@ class Hub:
         """The protocol of a new connection."""
         return Connection(self)
 
-    def receive(self, messages: Iterable[Message]) -> None:
+    def receive(self, messages: Sequence[Message]) -> None:
         """Route and deliver what one read of Redis brought."""
         router = self.router
         self.deliver(router.route(messages, self.loop.time()))
@@ -93,29 +93,37 @@ class Hub:
 
     def deliver(self, outcome: Outcome, how: str = "live") -> None:
         """Write what is ready, once encoded for each group."""
-        metrics, bound, at, traced = self.metrics, deliver.MAX_WAITING, time(), self.trace.append
+        if not outcome:
+            return
+        bound, encoders, at = deliver.MAX_WAITING, wire.ENCODERS, time()
+        written: list[Any] = []
+        frames_sent = bytes_sent = 0
         for group, frames in outcome:
-            data = wire.ENCODERS[group.encoding](frames)
+            data = encoders[group.encoding](frames)
+            members = group.members if group.only is None else (group.only,)
             slow: list[Connection] | None = None
-            for connection in cast("set[Connection]", group.members):
+            for connection in members:
                 transport = connection.transport
                 # The door of `Connection.write`, without the call: this line runs once a delivery.
                 if transport.get_write_buffer_size() > bound:
                     slow = [connection] if slow is None else [*slow, connection]
                 else:
                     transport.write(data)
-            for connection in slow or ():
-                connection.close(4408, "slow")
-            group.frames += len(frames)
-            group.bytes += len(data)
-            reached = len(group.members)
-            metrics.frames_sent += len(frames) * reached
-            metrics.bytes_sent += len(data) * reached
-            first = frames[0]
-            numbers = first.id if len(frames) == 1 else ids_of(frames)
-            traced((at, how, first.username, numbers, reached, slow is not None))
-            if first.recorded_at and how == "live":
-                metrics.delivery_lag.observe(max(0.0, at - first.recorded_at))
+            count, size, reached, first = len(frames), len(data), len(members), frames[0]
+            if slow is not None:
+                reached -= len(slow)
+                for connection in slow:
+                    connection.close(4408, "slow")
+            group.frames += count
+            group.bytes += size
+            frames_sent += count * reached
+            bytes_sent += size * reached
+            written += (group, first.id if count == 1 else ids_of(frames), reached, slow is not None)
+        self.metrics.frames_sent += frames_sent
+        self.metrics.bytes_sent += bytes_sent
+        self.trace.wrote(at, how, written)
+        if how == "live" and (recorded_at := wire.seconds(outcome[0][1][0].recorded_at)):
+            self.metrics.delivery_lag.observe(max(0.0, time() - recorded_at))
 
     # What history says.
 

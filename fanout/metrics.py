@@ -140,7 +140,7 @@ class HubCollector(Collector):
         yield _labelled("fanout_frames_dropped", "Redis messages dropped, by reason.", "reason", self._dropped)
         yield _histogram(
             "fanout_delivery_lag_seconds",
-            "From recorded_at of the oldest frame of a joined write to its last socket write, once a joined write.",
+            "From recorded_at of the first frame of a read of Redis to the last socket write of the read, once a read.",
             m.delivery_lag,
         )
         yield _histogram("fanout_event_loop_lag_seconds", "By how much a turn of the timer came late.", m.loop_lag)

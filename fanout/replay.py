@@ -219,7 +219,7 @@ class Replays:
             connection.frames += len(frames)
             connection.bytes += len(data)
             self._hub.metrics.replayed_frames += len(frames)
-            self._hub.trace.append((time(), "replayed", frames[0].username, ids_of(frames), 1, False))
+            self._hub.trace.wrote(time(), "replayed", [connection.admission, ids_of(frames), 1, False])
 
     def _spliced(self, it: Pass) -> None:
         """Let those go on live whose cursor the feed remembers."""

@@ -60,18 +60,22 @@ class Router:
         feed = self._feed(username)
         group = feed.groups.get((runs, encoding))
         if group is None:
-            group = feed.groups[runs, encoding] = Group(runs, encoding)
+            group = feed.groups[runs, encoding] = Group(username, runs, encoding)
+            feed.regroup()
         group.members.add(member)
+        group.only = member if len(group.members) == 1 else None
         return group
 
     def detach(self, username: str, group: Group, member: Hashable) -> None:
         """`member` receives nothing any more. The last one takes its group, and the last group its feed, along."""
         group.members.discard(member)
+        group.only = next(iter(group.members)) if len(group.members) == 1 else None
         feed = self.feeds.get(username)
         key = (group.runs, group.encoding)
         if group.members or feed is None or feed.groups.get(key) is not group:
             return
         del feed.groups[key]
+        feed.regroup()
         self._forget_if_empty(feed)
 
     def expect(self, username: str) -> Feed:
@@ -95,33 +99,35 @@ class Router:
         if not feed.groups and not feed.joiners and self.feeds.get(feed.username) is feed:
             del self.feeds[feed.username]
             self.behind.pop(feed, None)
-            self.kept_bytes -= feed.kept_bytes
+            self.kept_bytes -= feed.accounted
 
     # What happens.
 
-    def route(self, messages: Iterable[Message], now: float) -> Outcome:
+    def route(self, messages: Sequence[Message], now: float) -> Outcome:
         """What is to be written after one read of Redis: (group, its frames in order), each group once."""
-        feeds = self.feeds
+        # These lines run once a message: names that are looked up once, and no call that is not needed.
+        feeds, read, beacon = self.feeds, wire.read, wire.BEACON_CHANNEL
         touched: list[Feed] = []
+        self.messages += len(messages)
         for message in messages:
-            self.messages += 1
-            channel, payload = message[2], message[3]
-            if channel == wire.BEACON_CHANNEL:
-                self._hear(payload, now)
+            channel = message[2]
+            if channel == beacon:
+                self._hear(message[3], now)
                 continue
-            frame = wire.read(channel, payload)
+            frame = read(channel, message[3])
             if isinstance(frame, str):
                 self.dropped[frame] += 1
                 continue
             feed = feeds.get(frame.username)
             if feed is None:  # nobody watches: forgotten on sight
+                if not wire.USERNAME.fullmatch(frame.username):
+                    self.dropped["malformed"] += 1
                 continue
             if not feed.ready:
                 touched.append(feed)
-            kept_before, since = feed.kept_bytes, feed.since
             verdict = feed.offer(frame, now)
-            if verdict != "ready" or since is not None:
-                self._account(feed, kept_before, now, frame, verdict)
+            if verdict != "ready":
+                self._account(feed, now, frame, verdict)
         return hand_out(touched)
 
     def due(self, now: float, most: int) -> list[Feed]:
@@ -143,16 +149,14 @@ class Router:
 
     def heard(self, feed: Feed, head: int, last_then: int | None, asked_at: float, now: float) -> bool:
         """History names the head of `feed`; True: the feed must be reset. See `Feed.heard`."""
-        kept_before = feed.kept_bytes
         wrong = feed.heard(head, last_then, asked_at, now)
-        self._account(feed, kept_before, now)
+        self._account(feed, now)
         return wrong
 
     def healed(self, feed: Feed, frames: Iterable[Frame], now: float) -> tuple[int, Outcome]:
         """A page of history: how many frames of it were new, and what is to be written."""
-        kept_before = feed.kept_bytes
         found = feed.healed(frames, now)
-        self._account(feed, kept_before, now)
+        self._account(feed, now)
         return found, hand_out([feed])
 
     def settle(self, feeds: Iterable[Feed], now: float) -> Outcome:
@@ -160,45 +164,44 @@ class Router:
         settled = []
         for feed in feeds:
             if self.feeds.get(feed.username) is feed:
-                kept_before = feed.kept_bytes
                 feed.settle(now)
-                self._account(feed, kept_before, now)
+                self._account(feed, now)
                 settled.append(feed)
         return hand_out(settled)
 
     def reset(self, feed: Feed, head: int | None, now: float) -> None:
         """Another numbering: forget the old one; go on from `head`, or keep what comes until it is known (None)."""
-        kept_before = feed.kept_bytes
         if head is None:
             feed.forget()
         else:
             feed.reset(head)
-        self._account(feed, kept_before, now)
+        self._account(feed, now)
 
     def unprotect(self, feed: Feed, now: float) -> None:
         """History did not answer in time: go on without a base. What was kept is for `settle` to hand out."""
-        kept_before = feed.kept_bytes
         feed.unprotect(now)
-        self._account(feed, kept_before, now)
+        self._account(feed, now)
 
-    def _account(
-        self, feed: Feed, kept_before: int, now: float, frame: Frame | None = None, verdict: Verdict = "ready"
-    ) -> None:
+    def _account(self, feed: Feed, now: float, frame: Frame | None = None, verdict: Verdict = "ready") -> None:
         """Keep the hub's sums in step with what just happened to `feed`."""
-        self.kept_bytes += feed.kept_bytes - kept_before
-        if verdict != "ready" and frame is not None:
+        self._sum(feed)
+        if frame is not None and verdict not in ("ready", "closing"):
             self.notes.append((now, frame.username, frame.id or 0, verdict))
             if verdict != "kept":
                 self.dropped[verdict] += 1
             elif self.kept_bytes > MAX_KEPT:
                 self.dropped["forgotten"] += len(feed.kept)
-                self.kept_bytes -= feed.kept_bytes
                 feed.forget_kept(now)
+                self._sum(feed)
         if feed.lies:
             self.dropped["forged"] += len(feed.lies)
             self.notes.extend((now, feed.username, number, "forged") for number in feed.lies)
             feed.lies = ()
         self.watch(feed)
+
+    def _sum(self, feed: Feed) -> None:
+        self.kept_bytes += feed.kept_bytes - feed.accounted
+        feed.accounted = feed.kept_bytes
 
     def watch(self, feed: Feed) -> None:
         """Note whether `feed` misses something."""
@@ -238,6 +241,9 @@ def hand_out(feeds: Iterable[Feed]) -> Outcome:
         if not ready:
             continue
         feed.ready = []
+        if feed.all_runs is not None:
+            outcome.append((feed.all_runs, ready))
+            continue
         for group in feed.groups.values():
             runs = group.runs
             wanted = ready if runs is None else [frame for frame in ready if frame.run_id in runs]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Protocol
 
 from .route import Note
 from .wire import Frame
@@ -13,8 +13,7 @@ MAX_WRITES: Final = 16_384  # joined writes that are remembered
 MAX_IDS: Final = 16  # ids of a write with gaps that are remembered one by one; a page has hundreds
 # What one write held: an id (None: another producer's), ids without a gap, with gaps, or some between two.
 Ids = int | range | tuple[int | None, ...] | slice | None
-# When (unix seconds), how it had come, whose, the ids, to how many sockets, whether others were closed as slow.
-Write = tuple[float, str, str, Ids, int, bool]
+FIELDS: Final = 4  # of a write: whose, the ids, to how many sockets, whether others were closed as slow
 
 
 def ids_of(frames: Sequence[Frame]) -> Ids:
@@ -38,18 +37,37 @@ def _held(numbers: Ids, number: int) -> str:
     return "written" if among else ""
 
 
-class Trace:
-    """What was written: one entry a joined write to a group, whatever the number of its sockets.
+class Whose(Protocol):
+    """A group, or whatever else knows whose frames it was given."""
 
-    Attributes:
-        append: takes an entry; the deque's own, for it is called once a joined write.
+    username: str
+
+
+def batched(writes: list[Any]) -> Iterator[tuple[Whose, Ids, int, bool]]:
+    """The writes of one turn, one by one."""
+    values = iter(writes)
+    return zip(values, values, values, values, strict=True)
+
+
+class Trace:
+    """What was written: four values a joined write to a group, whatever the number of its sockets.
+
+    The writes of one turn lie in one list, one after the other: an object for each of them would cost more than all
+    that is done for it.
     """
 
-    __slots__ = ("_writes", "append")
+    __slots__ = ("_turns", "_writes")
 
     def __init__(self) -> None:
-        self._writes: deque[Write] = deque(maxlen=MAX_WRITES)
-        self.append: Callable[[Write], None] = self._writes.append
+        self._turns: deque[tuple[float, str, list[Any]]] = deque()
+        self._writes = 0
+
+    def wrote(self, at: float, how: str, writes: list[Any]) -> None:
+        """Remember the writes of one turn (unix seconds): FIELDS values each; `how` they had come."""
+        self._turns.append((at, how, writes))
+        self._writes += len(writes)
+        while self._writes > MAX_WRITES * FIELDS and len(self._turns) > 1:
+            self._writes -= len(self._turns.popleft()[2])
 
     def look_up(self, username: str, number: int, notes: Iterable[Note], offset: float) -> list[dict[str, Any]]:
         """All that is remembered of one event, in order of time (unix seconds).
@@ -61,8 +79,9 @@ class Trace:
         """
         found: list[dict[str, Any]] = [
             {"at": round(at, 6), "what": what, "how": how, "sockets": sockets, "others_closed_as_slow": slow}
-            for at, how, name, numbers, sockets, slow in self._writes
-            if name == username and (what := _held(numbers, number))
+            for at, how, writes in self._turns
+            for whose, numbers, sockets, slow in batched(writes)
+            if whose.username == username and (what := _held(numbers, number))
         ]
         found += [
             {"at": round(at + offset, 6), "what": what, "how": "live"}

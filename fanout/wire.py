@@ -31,30 +31,25 @@ Drop = Literal["malformed", "wrong_channel", "too_big"]
 DROPS: Final[tuple[Drop, ...]] = ("malformed", "wrong_channel", "too_big")
 
 
-class _Envelope(msgspec.Struct, gc=False):
-    username: str
-    run_id: str
-    id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)] | None = None
-    recorded_at: Any = None  # another producer may mean anything by it: read for the lag, never a reason to drop
-    control: msgspec.UnsetType = msgspec.UNSET  # reserved for the hub's own frames: its presence does not validate
-
-
 class Frame(msgspec.Struct, gc=False):
-    """One event on its way.
+    """One event on its way; what its JSON is decoded into, so that a frame is one object and not two.
 
     Fields:
         username: whose feed.
         run_id: which run.
         id: its number in the feed; None: another producer's, not numbered.
-        recorded_at: unix seconds at which the API took it; 0.0: not said.
+        recorded_at: as it stands in the JSON; see `seconds`.
         payload: the JSON, as it came.
+        control: reserved for the hub's own frames: its presence does not validate.
     """
 
     username: str
     run_id: str
-    id: int | None
-    recorded_at: float
-    payload: bytes
+    id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)] | None = None
+    recorded_at: Any = None  # another producer may mean anything by it: read for the lag, never a reason to drop
+    # Set by whoever decodes. Any: a producer that uses this odd name for a field of its own must not be dropped for it.
+    payload: bytes | Any = msgspec.field(default=b"", name="=payload")
+    control: msgspec.UnsetType = msgspec.UNSET
 
 
 class _Typed(msgspec.Struct, gc=False):
@@ -77,13 +72,16 @@ class _BeaconMessage(msgspec.Struct, gc=False):
 
 # RecursionError: 10,000 levels deep. UnicodeDecodeError: a field that is decoded has bytes that the scan before missed.
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
+_decode_frame: Final = msgspec.json.Decoder(Frame).decode
 _decode_beacon: Final = msgspec.json.Decoder(_BeaconMessage).decode
 _decode_type: Final = msgspec.json.Decoder(_Typed).decode
 
 
 def read(channel: bytes, payload: bytes) -> Frame | Drop:
-    """The frame that `payload` on `channel` is, or why it is none. Never raises."""
+    """The frame that `payload` on `channel` is, or why it is none. Never raises.
+
+    Its username is any string: whoever finds a feed of that name has a valid one, everybody else must look.
+    """
     if len(payload) > MAX_PAYLOAD:
         return "too_big"
     try:
@@ -91,16 +89,20 @@ def read(channel: bytes, payload: bytes) -> Frame | Drop:
         # browser fail its connection with 1007 (RFC 6455, 8.1).
         if not payload.isascii():
             payload.decode()
-        envelope = _decode_envelope(payload)
+        frame = _decode_frame(payload)
     except _UNREADABLE:
         return "malformed"
-    if not USERNAME.fullmatch(envelope.username):
-        return "malformed"
-    if envelope.run_id.encode() != channel[4:]:
+    if frame.run_id.encode() != channel[4:]:
         return "wrong_channel"
-    at = envelope.recorded_at
-    recorded_at = at if type(at) is float else float(at) if type(at) is int and 0 < at < MAX_ID else 0.0
-    return Frame(envelope.username, envelope.run_id, envelope.id, recorded_at, payload)
+    frame.payload = payload
+    return frame
+
+
+def seconds(recorded_at: Any) -> float:
+    """Unix seconds at which the API took a frame; 0.0: it does not say so."""
+    if type(recorded_at) is float:
+        return recorded_at
+    return float(recorded_at) if type(recorded_at) is int and 0 < recorded_at < MAX_ID else 0.0
 
 
 def read_beacon(payload: bytes) -> Beacon | None:
@@ -118,12 +120,13 @@ def read_event(username: str, payload: bytes) -> Frame:
         ValueError: it is none; history is not what we take it for.
     """
     try:
-        envelope = _decode_envelope(payload)
+        frame = _decode_frame(payload)
     except _UNREADABLE as exc:
         raise ValueError("history has an event that is no frame") from exc
-    if envelope.id is None or envelope.username != username:
+    if frame.id is None or frame.username != username:
         raise ValueError("history has an event without id, or of another user")
-    return Frame(username, envelope.run_id, envelope.id, 0.0, payload)
+    frame.payload = payload
+    return frame
 
 
 def text_head(size: int) -> bytes:
@@ -135,11 +138,16 @@ def text_head(size: int) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8, "big")
 
 
+_COMMON: Final = 2048  # bytes of a payload below which its head lies ready
+_HEADS: Final = tuple(map(text_head, range(_COMMON)))
+
+
 def text_frames(frames: Sequence[Frame]) -> bytes:
     """The WebSocket text frames of `frames`, one after the other, as one piece to write."""
     if len(frames) == 1:
         payload = frames[0].payload
-        return text_head(len(payload)) + payload
+        size = len(payload)
+        return (_HEADS[size] if size < _COMMON else text_head(size)) + payload
     parts: list[bytes] = []
     for frame in frames:
         parts += (text_head(len(frame.payload)), frame.payload)

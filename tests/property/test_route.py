@@ -12,7 +12,7 @@ from fanout import feed as feed_module
 from fanout import route as route_module
 from fanout.feed import Feed, Group
 from fanout.route import Outcome, Router
-from fanout.wire import Frame
+from fanout.wire import Frame, read_event
 
 # Names that look alike: a prefix, another case, a run's name.
 USERS = ("alice", "Alice", "alice2", "r1")
@@ -20,7 +20,7 @@ RUNS = ("r1", "r2", "r10")
 HOLD = 0.05
 FEED_BOUND = 400  # bytes; small, so that random lists reach it
 HUB_BOUND = 700
-RING = 6  # frames
+RING, SPARE = 6, 2  # frames
 
 Wanted = frozenset[str] | None
 wanted = st.one_of(st.none(), st.frozensets(st.sampled_from(RUNS), min_size=1))
@@ -33,7 +33,7 @@ class Member:
     def __init__(self, username: str, runs: Wanted, cursor: int) -> None:
         self.username = username
         self.runs = runs
-        self.group = Group(None)
+        self.group = Group(username)
         self.cursor = cursor  # up to where it has been given what it asked for, while it is being replayed to
         self.start = cursor
         self.got: list[int] = []
@@ -58,6 +58,7 @@ class Routing(RuleBasedStateMachine):
         self.bounds = [
             mock.patch.object(feed_module, "MAX_KEPT", FEED_BOUND),
             mock.patch.object(feed_module, "RING_FRAMES", RING),
+            mock.patch.object(feed_module, "SPARE_FRAMES", SPARE),
             mock.patch.object(route_module, "MAX_KEPT", HUB_BOUND),
         ]
         for bound in self.bounds:
@@ -116,6 +117,15 @@ class Routing(RuleBasedStateMachine):
                 self.replaying.remove((member, feed))
                 self.give(member, [frame for frame in rest if member.runs is None or frame.run_id in member.runs])
                 self.join(member, feed)
+
+    @rule(username=users, data=st.data())
+    def recall(self, username: str, data: st.DataObject) -> None:
+        """A page of history, of anywhere, was read for somebody."""
+        feed = self.router.feeds.get(username)
+        if feed is not None:
+            start = data.draw(st.integers(0, len(self.log[username])))
+            feed.recall(self.frames(username, start, 9))
+            self.splice()
 
     # What is published.
 
@@ -304,10 +314,12 @@ class Routing(RuleBasedStateMachine):
         feeds = self.router.feeds.values()
         for feed in feeds:
             assert feed.kept_bytes == sum(len(frame.payload) for _, frame in feed.kept.values()) <= FEED_BOUND
-            assert feed.ring_bytes == sum(len(frame.payload) for frame in feed.ring)
+            assert feed.ring_bytes == sum(map(len, feed.ring))
+            assert len(feed.ring) <= RING + SPARE
             assert not feed.ready
             if feed.last is not None:
-                assert [frame.id for frame in feed.ring] == list(range(feed.last - len(feed.ring) + 1, feed.last + 1))
+                held = [read_event(feed.username, payload).id for payload in feed.ring]
+                assert held == list(range(feed.last - len(held) + 1, feed.last + 1))
                 assert (feed.since is not None) == bool(feed.kept or feed.goal > feed.last)
         assert self.router.kept_bytes == sum(feed.kept_bytes for feed in feeds) <= HUB_BOUND
         assert set(self.router.behind) == {feed for feed in feeds if feed.since is not None}

@@ -4,14 +4,23 @@ import pytest
 
 from fanout import feed as module
 from fanout.feed import LEAST_HOLD, MAX_HOLD, Feed
-from fanout.wire import Frame
+from fanout.wire import Frame, read_event
 
 HOLD = 0.05
+SIZE = 60  # bytes of a frame
 
 
-def frame(number: int | None, size: int = 10) -> Frame:
-    """Frame `number` of alice, `size` bytes."""
-    return Frame("alice", "r1", number, 0.0, b"x" * size)
+def frame(number: int | None, size: int = SIZE) -> Frame:
+    """Frame `number` of alice, `size` bytes, or as many as it needs."""
+    head = b'{"username":"alice","run_id":"r1",'
+    named = b"" if number is None else b'"id":%d,' % number
+    payload = head + named + b'"x":"' + b"x" * max(0, size - len(head) - len(named) - 7) + b'"}'
+    return Frame("alice", "r1", number, None, payload)
+
+
+def remembered(feed: Feed) -> list[int | None]:
+    """The ring, by id."""
+    return [read_event("alice", payload).id for payload in feed.ring]
 
 
 def ids(feed: Feed) -> list[int | None]:
@@ -70,9 +79,9 @@ def test_jump_closes() -> None:
     """offer keeps a jump and makes it ready, in order, when the hole closes."""
     feed = judged(0, 1, 4, 3)
     assert ids(feed) == [1]
-    assert feed.kept_bytes == 20
+    assert feed.kept_bytes == 2 * SIZE
 
-    assert feed.offer(frame(2), 0.01) == "ready"
+    assert feed.offer(frame(2), 0.01) == "closing"
     assert ids(feed) == [2, 3, 4]
     assert (feed.kept_bytes, feed.due()) == (0, None)
 
@@ -82,7 +91,7 @@ def test_repeat_of_kept() -> None:
     feed = judged(0, 1, 3)
 
     assert feed.offer(frame(3), 0.0) == "repeat"
-    assert feed.kept_bytes == 10
+    assert feed.kept_bytes == SIZE
 
 
 def test_no_id() -> None:
@@ -145,14 +154,25 @@ def test_hint() -> None:
 
 def test_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """What would be kept beyond the bound is forgotten, and known to be there."""
-    monkeypatch.setattr(module, "MAX_KEPT", 100)
+    monkeypatch.setattr(module, "MAX_KEPT", 10 * SIZE)
     feed = judged(0, 1)
     assert [feed.offer(frame(number), 0.0) for number in range(3, 14)] == ["kept"] * 10 + ["forgotten"]
-    assert (ids(feed), feed.kept_bytes, feed.goal) == ([1], 100, 13)
+    assert (ids(feed), feed.kept_bytes, feed.goal) == ([1], 10 * SIZE, 13)
 
     feed.offer(frame(2), 0.1)
     assert ids(feed) == list(range(2, 13))
     assert feed.due() == pytest.approx(0.15)
+
+
+def test_forgotten_before_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was forgotten while there was no base is missing as soon as there is one."""
+    monkeypatch.setattr(module, "MAX_KEPT", SIZE)
+    feed = Feed("alice", judged=True, hold=HOLD)
+    assert [feed.offer(frame(number), 0.0) for number in (6, 7)] == ["kept", "forgotten"]
+    feed.heard(6, None, 0.0, 0.0)
+    feed.settle(1.0)
+
+    assert (feed.last, feed.due()) == (6, pytest.approx(1.0 + HOLD))
 
 
 def test_healed() -> None:
@@ -233,7 +253,7 @@ def test_forged_id() -> None:
     feed.offer(frame(8), 2.0)
     feed.heard(5, 5, 1.5, 2.1)
 
-    assert (feed.lies, list(feed.kept), feed.kept_bytes) == ((999,), [8], 10)
+    assert (feed.lies, list(feed.kept), feed.kept_bytes) == ((999,), [8], SIZE)
     assert feed.due() is not None
     feed.heard(5, 5, 2.5, 2.6)
     assert (feed.kept, feed.due()) == ({}, None)
@@ -267,7 +287,7 @@ def test_reset() -> None:
     feed.reset(3)
     feed.offer(frame(4), 1.0)
 
-    assert (feed.last, [each.id for each in feed.ring], feed.kept_bytes, feed.due()) == (4, [4], 0, None)
+    assert (feed.last, remembered(feed), feed.kept_bytes, feed.due()) == (4, [4], 0, None)
 
 
 def test_forget() -> None:
@@ -299,23 +319,32 @@ def test_unprotected() -> None:
 
 @pytest.mark.parametrize(
     ("after", "rest"),
-    [(50, []), (49, [50]), (18, list(range(19, 51))), (17, None), (51, None), (0, None)],
+    [(50, []), (49, [50]), (17, list(range(18, 51))), (16, None), (51, None), (0, None)],
 )
 def test_ring(after: int, rest: list[int] | None) -> None:
-    """rest gives what is behind a cursor when the last 32 frames hold all of it, and None otherwise."""
-    found = judged(0, *range(1, 51)).rest(after)
+    """rest gives what is behind a cursor when the ring holds all of it, and None otherwise."""
+    found = judged(0, *range(1, 50), 50).rest(after)
 
     assert (None if found is None else [each.id for each in found]) == rest
 
 
+@pytest.mark.parametrize("count", [31, 32, 33, 47, 48, 49, 50, 64, 65, 66])
+def test_ring_frames(count: int) -> None:
+    """The ring holds the last 32 frames, and up to 16 more."""
+    held = remembered(judged(0, *range(1, count + 1)))
+
+    assert min(count, 32) <= len(held) <= 48
+    assert held == list(range(count - len(held) + 1, count + 1))
+
+
 def test_ring_bytes() -> None:
-    """The ring holds 16 KiB at most; a frame that is bigger alone is not remembered, and nothing before it."""
+    """The ring holds 24 KiB at most, cut to 16; a frame that is bigger alone is not remembered, nor what is before."""
     feed = judged(0)
     for number in range(1, 6):
         feed.offer(frame(number, 5000), 0.0)
     assert feed.rest(1) is None
     assert [each.id for each in feed.rest(2) or ()] == [3, 4, 5]
-    feed.offer(frame(6, 20_000), 0.0)
+    feed.offer(frame(6, 25_000), 0.0)
 
     assert (feed.rest(5), feed.rest(6), feed.ring_bytes) == (None, [], 0)
 
@@ -335,7 +364,7 @@ def test_recall() -> None:
 
     assert [each.id for each in feed.rest(10) or ()] == list(range(11, 43))
     assert (feed.rest(9), len(feed.ring)) == (None, 32)
-    assert feed.ring_bytes == sum(len(each.payload) for each in feed.ring)
+    assert feed.ring_bytes == sum(map(len, feed.ring))
 
     feed = judged(3)
     feed.recall([frame(1, 9000), frame(2, 9000), frame(3, 100), frame(4)])
@@ -348,7 +377,7 @@ def test_recall_leaves_no_gap(page: list[int]) -> None:
     feed = judged(40, 41, 42)
     feed.recall([frame(number) for number in page])
 
-    assert ([each.id for each in feed.ring], feed.rest(39)) == ([41, 42], None)
+    assert (remembered(feed), feed.rest(39)) == ([41, 42], None)
     empty = Feed("alice", judged=True)
     empty.recall([frame(number) for number in page])
     assert empty.ring == []

@@ -1,21 +1,22 @@
 """fanout.trace: why did alice not see event 17?"""
 
-from collections import deque
-
 import pytest
 
 from fanout import trace as module
+from fanout.feed import Group
 from fanout.trace import MAX_IDS, Trace, ids_of
 from fanout.wire import Frame
+
+alice, bob = Group("alice"), Group("bob")
 
 
 def test_look_up() -> None:
     """look_up gives what became of one event of one user, in order of time, whatever came with it in one write."""
     trace = Trace()
-    trace.append((5.0, "live", "alice", 17, 3, False))
-    trace.append((7.0, "replayed", "alice", range(16, 19), 1, True))
-    trace.append((6.0, "live", "bob", 17, 9, False))
-    trace.append((6.0, "live", "alice", None, 9, False))
+    trace.wrote(5.0, "live", [alice, 17, 3, False])
+    trace.wrote(7.0, "replayed", [alice, range(16, 19), 1, True])
+    trace.wrote(6.0, "live", [bob, 17, 9, False])
+    trace.wrote(6.0, "live", [alice, None, 9, False])
     notes = [(1.0, "alice", 17, "kept"), (1.0, "bob", 17, "repeat"), (2.5, "alice", 17, "repeat")]
 
     assert trace.look_up("alice", 17, notes, 3.0) == [
@@ -28,12 +29,13 @@ def test_look_up() -> None:
 
 
 def test_bounded() -> None:
-    """Only the last writes are remembered."""
+    """Only the last writes are remembered, however they came: the last turn always, and no other in parts."""
     trace = Trace()
-    deque((trace.append((0.0, "live", "alice", n, 1, False)) for n in range(module.MAX_WRITES + 5)), maxlen=0)
+    for first in range(0, module.MAX_WRITES + 5, 5):
+        trace.wrote(0.0, "live", [value for n in range(first, first + 5) for value in (alice, n, 1, False)])
 
-    assert trace.look_up("alice", 4, (), 0.0) == []
-    assert len(trace.look_up("alice", 5, (), 0.0)) == 1
+    assert trace.look_up("alice", 9, (), 0.0) == []
+    assert len(trace.look_up("alice", 10, (), 0.0)) == 1
 
 
 def written(*numbers: int | None) -> list[Frame]:
@@ -55,7 +57,7 @@ def written(*numbers: int | None) -> list[Frame]:
 def test_ids_of(numbers: tuple[int | None, ...], found: dict[int, str]) -> None:
     """What look_up tells of the ids of one write: those that it held, and no others."""
     trace = Trace()
-    trace.append((0.0, "live", "alice", ids_of(written(*numbers)), 1, False))
+    trace.wrote(0.0, "live", [alice, ids_of(written(*numbers)), 1, False])
 
     assert {n: entry["what"] for n in range(1, 10) for entry in trace.look_up("alice", n, (), 0.0)} == found
 
@@ -65,7 +67,7 @@ def test_ids_of_pages() -> None:
     assert ids_of(written(*range(1, 1001))) == range(1, 1001)
     assert ids_of(written(*range(0, 2 * MAX_IDS, 2))) == tuple(range(0, 2 * MAX_IDS, 2))
     trace = Trace()
-    trace.append((0.0, "replayed", "alice", ids_of(written(*range(10, 2010, 2))), 1, False))
+    trace.wrote(0.0, "replayed", [alice, ids_of(written(*range(10, 2010, 2))), 1, False])
 
     assert [entry["what"][:7] for entry in trace.look_up("alice", 11, (), 0.0)] == ["perhaps"]
     assert trace.look_up("alice", 2010, (), 0.0) == []

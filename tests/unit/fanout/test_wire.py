@@ -9,7 +9,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from fanout import wire
-from fanout.wire import Beacon, Frame, read, read_beacon, text_frames, text_head
+from fanout.wire import Beacon, Frame, read, read_beacon, seconds, text_frames, text_head
 
 
 def frame(payload: bytes) -> Frame:
@@ -65,11 +65,11 @@ def test_read_forwards_bytes() -> None:
     ],
 )
 def test_read_recorded_at(value: str, expected: float) -> None:
-    """read takes a numeric recorded_at and lets any other be: it only feeds the lag."""
+    """seconds takes a numeric recorded_at and lets any other be, as read does: it only feeds the lag."""
     got = read(b"run:r1", b'{"username":"alice","run_id":"r1","recorded_at":%s}' % value.encode())
 
     assert isinstance(got, Frame)
-    assert got.recorded_at == expected
+    assert seconds(got.recorded_at) == expected
 
 
 @pytest.mark.parametrize("value", ["true", "false", "null", "1"])
@@ -133,3 +133,13 @@ def test_sse() -> None:
         b'id: 7\nevent: failed\ndata: {"type":"workflow_failed"}\n\nevent: x\ndata: {"type":\ndata: "x"}\n\n'
         b'id: 8\ndata: {"type":"Not a name"}\n\nid: 9\ndata: {"type":7}\n\n'
     )
+
+
+def test_read_odd_names() -> None:
+    """A producer's own field, whatever its name, neither drops a frame nor changes its bytes."""
+    for name in ("payload", "=payload", "recorded_at", ""):
+        body = b'{"username":"alice","run_id":"r1","%s":[1]}' % name.encode()
+        got = read(b"run:r1", body)
+
+        assert isinstance(got, Frame)
+        assert got.payload == body
