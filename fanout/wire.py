@@ -11,15 +11,16 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from .deflate import deflated
+
 MAX_ID: Final = 2**53 - 1  # the greatest integer that JSON readers of every language keep exact
 MAX_PAYLOAD: Final = 1 << 20  # bytes of one Redis message
 BEACON_CHANNEL: Final = b"run:!beacon"  # no run can have this name
 USERNAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@|:+-]{0,127}")
 RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 
-TEXT, SSE, SSE_NAMED = range(
-    3
-)  # as what a client gets a frame: WebSocket text, an SSE message, one with its event name
+# As what a client gets a frame: WebSocket text, an SSE message, one with its event name, WebSocket text compressed.
+TEXT, SSE, SSE_NAMED, DEFLATED = range(4)
 # Terminal types by the status that they give a run: `named=1` names those events so.
 TERMINAL: Final = {
     b"workflow_completed": b"completed",
@@ -48,6 +49,8 @@ class Frame(msgspec.Struct, gc=False):
         id: its number in the feed; None: another producer's, not numbered.
         recorded_at: unix seconds at which the API took it; 0.0: not said.
         payload: the JSON, as it came.
+        deflated: the text frame that it is compressed; b"": it goes as it is; None: nobody has asked. It is kept as
+            long as the frame: several groups of a feed, and those who come back to its ring, share it.
     """
 
     username: str
@@ -55,6 +58,7 @@ class Frame(msgspec.Struct, gc=False):
     id: int | None
     recorded_at: float
     payload: bytes
+    deflated: bytes | None = None
 
 
 class _Typed(msgspec.Struct, gc=False):
@@ -146,6 +150,18 @@ def text_frames(frames: Sequence[Frame]) -> bytes:
     return b"".join(parts)
 
 
+def deflated_frames(frames: Sequence[Frame]) -> bytes:
+    """The same, for those who negotiated permessage-deflate: each frame compressed where that pays, else as it is."""
+    parts: list[bytes] = []
+    for frame in frames:
+        data = frame.deflated
+        if data is None:
+            body = deflated(frame.payload)
+            data = frame.deflated = b"\xc1" + text_head(len(body))[1:] + body if body else b""  # 0x40: RSV1
+        parts += (data,) if data else (text_head(len(frame.payload)), frame.payload)
+    return b"".join(parts)
+
+
 def sse_messages(frames: Sequence[Frame]) -> bytes:
     """The Server-Sent Events of `frames`; the id is the feed's."""
     return b"".join([_sse_message(frame, b"") for frame in frames])
@@ -175,7 +191,12 @@ def _event_name(payload: bytes) -> bytes:
     return TERMINAL.get(name.encode(), name.encode())
 
 
-ENCODERS: Final[tuple[Callable[[Sequence[Frame]], bytes], ...]] = (text_frames, sse_messages, sse_named)
+ENCODERS: Final[tuple[Callable[[Sequence[Frame]], bytes], ...]] = (
+    text_frames,
+    sse_messages,
+    sse_named,
+    deflated_frames,
+)
 
 
 def text(payload: bytes) -> bytes:
