@@ -158,6 +158,13 @@ async def test_replayed_and_live(running: Stack, name: str) -> None:
             assert await received(ring, 15) == texts[410:]
         assert await received(whole, 5) == texts[420:]
     assert [json.loads(text)["id"] for text in texts] == list(range(1, 426))
+    await eventually(lambda: len(running.hub.events("fanout.socket_closed")) == 4)
+    lives = sorted((line["frames"], line["bytes"]) for line in running.hub.events("fanout.socket_closed"))
+    assert [frames for frames, _ in lives] == [15, 302, 425, 425]
+    sizes = [len(text.encode()) for text in texts]
+    for (_, size), uncompressed in zip(lives, (sizes[410:], sizes[123:], sizes), strict=False):
+        assert size < 0.7 * sum(uncompressed), lives
+    assert lives[3][1] > sum(sizes)
 
 
 def lose_until(last: int) -> Callable[[Any], list[Any]]:
