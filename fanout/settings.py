@@ -145,7 +145,7 @@ class Settings:
         "0",
         _switch,
         "`1`: sockets that offer permessage-deflate get frames of 256 bytes or more compressed, once for all of them."
-        " It halves what 1 KiB of structured JSON takes on the wire, for 20 us of CPU an event and feed",
+        " It halves what 1 KiB of structured JSON takes on the wire, for some 20 us of CPU an event and feed",
     )
     hold: float = _setting(
         "FANOUT_HOLD_MS",
