@@ -111,7 +111,7 @@ class Connection(Door):
         if self.state != OPEN or self.group is not None:
             return
         admission = self.admission
-        self.group = group = self.hub.router.attach(feed.username, admission.runs, self, admission.encoding)
+        self.group = group = self.hub.router.attach(feed.username, admission.runs, self, admission.written_as)
         self.frames = group.frames - self.frames
         self.bytes = group.bytes - self.bytes
 

@@ -117,7 +117,7 @@ class Door(asyncio.BufferedProtocol):
             self.refuse(Refusal(400, "lines of a request end with CRLF"))
 
     def _request(self, head: bytes, rest: bytes) -> None:
-        protocol = handshake.Handshake(self.hub.origins)
+        protocol = handshake.Handshake(self.hub.origins, self.hub.settings.compression)
         protocol.receive_data(head)
         events = protocol.events_received()
         try:

@@ -38,7 +38,7 @@ class Group:
     Attributes:
         username: whose feed.
         runs: the runs they want; None: all.
-        encoding: as what they get a frame: wire.TEXT, wire.SSE, wire.SSE_NAMED.
+        encoding: as what they get a frame: wire.TEXT, wire.SSE, wire.SSE_NAMED, wire.DEFLATED.
         members: the connections, opaque here; `only`: the one there is, else None.
         frames, bytes: what the group was given since it exists; a member keeps the values it joined at, so that
             what one socket received is a difference and the hot path counts once a group.

@@ -16,13 +16,16 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 from websockets.datastructures import Headers
-from websockets.exceptions import InvalidHandshake
+from websockets.exceptions import InvalidHandshake, NegotiationError
+from websockets.extensions import Extension
+from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
-from websockets.typing import Origin, StatusLike, Subprotocol
+from websockets.typing import ExtensionParameter, Origin, StatusLike, Subprotocol
 
+from .deflate import WINDOW_BITS
 from .errors import Refusal
-from .wire import RUN_ID, SSE, SSE_NAMED, TEXT, USERNAME
+from .wire import DEFLATED, RUN_ID, SSE, SSE_NAMED, TEXT, USERNAME
 
 MAX_INBOUND: Final = 16 << 10  # bytes of one message from a client; the library closes 1009 beyond
 MAX_RUNS: Final = 128  # run_id filters of one socket
@@ -51,6 +54,7 @@ class Admission:
         encoding: wire.TEXT for a WebSocket, else an SSE.
         controls: the client offered runfeed.v1.
         resumed: the cursor is a Last-Event-ID: an EventSource's own, which no other status than 200 can tell anything.
+        deflate: permessage-deflate was negotiated.
     """
 
     username: str
@@ -62,6 +66,12 @@ class Admission:
     encoding: int = TEXT
     controls: bool = False
     resumed: bool = False
+    deflate: bool = False
+
+    @property
+    def written_as(self) -> int:
+        """The encoding of the events: of a WebSocket's they may be compressed, what the hub itself says is not."""
+        return DEFLATED if self.deflate else self.encoding
 
 
 def origins(allowed: Sequence[str] | None) -> list[Origin | re.Pattern[str] | None]:
@@ -172,11 +182,49 @@ def plain(status: int, body: bytes, content_type: str, headers: Sequence[tuple[s
     return Response(status, http.HTTPStatus(status).phrase, fields, body)
 
 
-class Handshake(ServerProtocol):
-    """The library's protocol of one socket, with our refusals and limits."""
+class _Deflate(ServerPerMessageDeflateFactory):
+    """permessage-deflate as all sockets have it: no context takeover either way, the one window.
 
-    def __init__(self, allowed: list[Origin | re.Pattern[str] | None] | None) -> None:
-        super().__init__(origins=allowed, max_size=MAX_INBOUND, logger=_LOGGER)
+    No window is kept for a socket between two messages. The library inflates what clients send, MAX_INBOUND at most.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            server_no_context_takeover=True,
+            client_no_context_takeover=True,
+            server_max_window_bits=WINDOW_BITS,
+            client_max_window_bits=WINDOW_BITS,
+            compress_settings={},
+        )
+
+    def process_request_params(
+        self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
+    ) -> tuple[list[ExtensionParameter], PerMessageDeflate]:
+        """The answer to one offer.
+
+        Raises:
+            NegotiationError: the offer is declined. One with a smaller window would need bytes of its own.
+        """
+        answer, extension = super().process_request_params(params, accepted_extensions)
+        if extension.local_max_window_bits < WINDOW_BITS:
+            raise NegotiationError(f"a window of less than {WINDOW_BITS} bits is not offered")
+        return answer, extension
+
+
+DEFLATE: Final = (_Deflate(),)
+
+
+class Handshake(ServerProtocol):
+    """The library's protocol of one socket, with our refusals and limits.
+
+    Args:
+        allowed: see `origins`.
+        deflate: clients may negotiate permessage-deflate.
+    """
+
+    def __init__(self, allowed: list[Origin | re.Pattern[str] | None] | None, deflate: bool = False) -> None:
+        extensions = DEFLATE if deflate else None
+        super().__init__(origins=allowed, extensions=extensions, max_size=MAX_INBOUND, logger=_LOGGER)
 
     def reject(self, status: StatusLike, text: str) -> Response:
         """Every refusal of the library's passes here: 400, 403, 405, 414, 426, 431, 505."""
@@ -239,7 +287,8 @@ def respond(protocol: Handshake, request: Request) -> tuple[Response, Admission 
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
             return response, None
         admission = admit(query, run_id)
-        return response, replace(admission, path=place, controls=protocol.subprotocol is not None)
+        controls, deflate = protocol.subprotocol is not None, bool(protocol.extensions)
+        return response, replace(admission, path=place, controls=controls, deflate=deflate)
     return _stream(protocol, request, named), _stream_admission(request, query, run_id, place, named)
 
 

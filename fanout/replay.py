@@ -208,7 +208,7 @@ class Replays:
     def _write(self, connection: Connection, frames: list[Frame], encoded: dict[tuple[int, int], bytes] | None) -> None:
         if not frames:
             return
-        encoding = connection.admission.encoding
+        encoding = connection.admission.written_as
         key = (encoding, frames[0].id or 0)
         data = None if encoded is None else encoded.get(key)
         if data is None:

@@ -49,6 +49,12 @@ def _hold(text: str) -> float:
     return int(text) / 1000
 
 
+def _switch(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("must be 0 or 1")
+    return text == "1"
+
+
 def _bind(text: str) -> str:
     if not re.fullmatch(r"[0-9A-Za-z.:%_-]+", text):
         raise ValueError("must be a host name or an IP address")
@@ -133,6 +139,13 @@ class Settings:
         _origins,
         "origins whose pages may open sockets, exact, comma-separated; unset: any loopback origin."
         " Clients that send no Origin are not pages and are not judged by it",
+    )
+    compression: bool = _setting(
+        "FANOUT_COMPRESSION",
+        "0",
+        _switch,
+        "`1`: sockets that offer permessage-deflate get frames of 256 bytes or more compressed, once for all of them."
+        " It halves what 1 KiB of structured JSON takes on the wire, for some 20 us of CPU an event and feed",
     )
     hold: float = _setting(
         "FANOUT_HOLD_MS",

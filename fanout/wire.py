@@ -11,15 +11,16 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from .deflate import deflated
+
 MAX_ID: Final = 2**53 - 1  # the greatest integer that JSON readers of every language keep exact
 MAX_PAYLOAD: Final = 1 << 20  # bytes of one Redis message
 BEACON_CHANNEL: Final = b"run:!beacon"  # no run can have this name
 USERNAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@|:+-]{0,127}")
 RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 
-TEXT, SSE, SSE_NAMED = range(
-    3
-)  # as what a client gets a frame: WebSocket text, an SSE message, one with its event name
+# As what a client gets a frame: WebSocket text, an SSE message, one with its event name, WebSocket text compressed.
+TEXT, SSE, SSE_NAMED, DEFLATED = range(4)
 # Terminal types by the status that they give a run: `named=1` names those events so.
 TERMINAL: Final = {
     b"workflow_completed": b"completed",
@@ -41,6 +42,8 @@ class Frame(msgspec.Struct, gc=False):
         recorded_at: as it stands in the JSON; see `seconds`.
         payload: the JSON, as it came.
         control: reserved for the hub's own frames: its presence does not validate.
+        deflated: the text frame that it is compressed; b"": it goes as it is; None: nobody has asked. It is kept as
+            long as the frame: several groups of a feed, and the sockets that share a page, share it.
     """
 
     username: str
@@ -50,6 +53,7 @@ class Frame(msgspec.Struct, gc=False):
     # Set by whoever decodes. Any: a producer that uses this odd name for a field of its own must not be dropped for it.
     payload: bytes | Any = msgspec.field(default=b"", name="=payload")
     control: msgspec.UnsetType = msgspec.UNSET
+    deflated: bytes | Any = msgspec.field(default=None, name="=deflated")  # the same
 
 
 class _Typed(msgspec.Struct, gc=False):
@@ -94,7 +98,7 @@ def read(channel: bytes, payload: bytes) -> Frame | Drop:
         return "malformed"
     if frame.run_id.encode() != channel[4:]:
         return "wrong_channel"
-    frame.payload = payload
+    frame.payload, frame.deflated = payload, None
     return frame
 
 
@@ -125,7 +129,7 @@ def read_event(username: str, payload: bytes) -> Frame:
         raise ValueError("history has an event that is no frame") from exc
     if frame.id is None or frame.username != username:
         raise ValueError("history has an event without id, or of another user")
-    frame.payload = payload
+    frame.payload, frame.deflated = payload, None
     return frame
 
 
@@ -151,6 +155,18 @@ def text_frames(frames: Sequence[Frame]) -> bytes:
     parts: list[bytes] = []
     for frame in frames:
         parts += (text_head(len(frame.payload)), frame.payload)
+    return b"".join(parts)
+
+
+def deflated_frames(frames: Sequence[Frame]) -> bytes:
+    """The same, for those who negotiated permessage-deflate: each frame compressed where that pays, else as it is."""
+    parts: list[bytes] = []
+    for frame in frames:
+        data = frame.deflated
+        if data is None:
+            body = deflated(frame.payload)
+            data = frame.deflated = b"\xc1" + text_head(len(body))[1:] + body if body else b""  # 0x40: RSV1
+        parts += (data,) if data else (text_head(len(frame.payload)), frame.payload)
     return b"".join(parts)
 
 
@@ -183,7 +199,12 @@ def _event_name(payload: bytes) -> bytes:
     return TERMINAL.get(name.encode(), name.encode())
 
 
-ENCODERS: Final[tuple[Callable[[Sequence[Frame]], bytes], ...]] = (text_frames, sse_messages, sse_named)
+ENCODERS: Final[tuple[Callable[[Sequence[Frame]], bytes], ...]] = (
+    text_frames,
+    sse_messages,
+    sse_named,
+    deflated_frames,
+)
 
 
 def text(payload: bytes) -> bytes:

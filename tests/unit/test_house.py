@@ -19,6 +19,7 @@ PURE = (
     "fanout/route.py",
     "fanout/feed.py",
     "fanout/wire.py",
+    "fanout/deflate.py",
     "orchestrator_api/events.py",
     "orchestrator_api/groups.py",
     "orchestrator_api/transaction.py",

@@ -172,7 +172,8 @@ def test_forgotten_before_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
     feed.heard(6, None, 0.0, 0.0)
     feed.settle(1.0)
 
-    assert (feed.last, feed.due()) == (6, pytest.approx(1.0 + HOLD))
+    assert feed.last == 6
+    assert feed.due() == pytest.approx(1.0 + HOLD)
 
 
 def test_healed() -> None:

@@ -7,7 +7,7 @@ from websockets.http11 import Request, Response
 
 from fanout.errors import Refusal
 from fanout.handshake import Admission, Handshake, admit, origins, problem, respond, split_target
-from fanout.wire import SSE, SSE_NAMED
+from fanout.wire import DEFLATED, SSE, SSE_NAMED, TEXT
 
 UPGRADE = (
     "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"
@@ -16,10 +16,14 @@ UPGRADE = (
 
 
 def asked(
-    target: str, more: str = UPGRADE, method: str = "GET", allowed: tuple[str, ...] | None = None
+    target: str,
+    more: str = UPGRADE,
+    method: str = "GET",
+    allowed: tuple[str, ...] | None = None,
+    deflate: bool = False,
 ) -> tuple[Response, Admission | None]:
     """What `respond` says to a request."""
-    protocol = Handshake(origins(allowed))
+    protocol = Handshake(origins(allowed), deflate)
     protocol.receive_data(f"{method} {target} HTTP/1.1\r\nHost: h\r\n{more}\r\n".encode())
     (request,) = protocol.events_received()
     assert isinstance(request, Request)
@@ -32,6 +36,63 @@ def test_admission() -> None:
 
     assert response.status_code == 101
     assert admission == Admission("auth0|5f", frozenset({"r1", "r2"}))
+
+
+ANSWER = "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=12"
+
+
+@pytest.mark.parametrize(
+    ("offer", "answer"),
+    [
+        ("permessage-deflate", ANSWER),
+        ("permessage-deflate; client_max_window_bits", f"{ANSWER}; client_max_window_bits=12"),
+        ("permessage-deflate; client_max_window_bits=9", f"{ANSWER}; client_max_window_bits=9"),
+        ("permessage-deflate; server_max_window_bits=15; server_no_context_takeover", ANSWER),
+        ("permessage-deflate; server_max_window_bits=12", ANSWER),
+        ("permessage-deflate; server_max_window_bits=11", None),
+        ("permessage-deflate; server_max_window_bits=9", None),
+        ("permessage-deflate; server_max_window_bits=8", None),
+        ("permessage-deflate; server_max_window_bits=9, permessage-deflate", ANSWER),
+        ("permessage-deflate, permessage-deflate; client_max_window_bits", ANSWER),
+        ("permessage-deflate; level=9", None),
+        ("permessage-deflate; server_max_window_bits=16", None),
+        ("x-webkit-deflate-frame", None),
+    ],
+)
+def test_offers_of_compression(offer: str, answer: str | None) -> None:
+    """No context is taken over either way; who demands a smaller window than ours is answered without compression."""
+    response, admission = asked("/ws?username=a", f"{UPGRADE}Sec-WebSocket-Extensions: {offer}\r\n", deflate=True)
+
+    assert (response.status_code, response.headers.get("Sec-WebSocket-Extensions")) == (101, answer)
+    assert admission is not None
+    assert (admission.deflate, admission.written_as) == ((True, DEFLATED) if answer else (False, TEXT))
+    assert admission.encoding == TEXT
+
+
+def test_compression_is_off() -> None:
+    """Unless the operator wants it no extension is negotiated, whatever is offered."""
+    for offer in ("permessage-deflate", "not an, extension;;"):
+        response, admission = asked("/ws?username=a", f"{UPGRADE}Sec-WebSocket-Extensions: {offer}\r\n")
+
+        assert response.status_code == 101
+        assert "Sec-WebSocket-Extensions" not in response.headers
+        assert admission == Admission("a", None)
+
+
+def test_malformed_offer() -> None:
+    """An offer that is none is a broken handshake: 400 (RFC 6455, 9.1)."""
+    response, admission = asked("/ws?username=a", f"{UPGRADE}Sec-WebSocket-Extensions: ;;\r\n", deflate=True)
+
+    assert (response.status_code, admission) == (400, None)
+
+
+def test_streams_are_not_compressed() -> None:
+    """An event stream is what it was: the extension is WebSocket's."""
+    response, admission = asked("/sse?username=a", "Sec-WebSocket-Extensions: permessage-deflate\r\n", deflate=True)
+
+    assert "Sec-WebSocket-Extensions" not in response.headers
+    assert admission is not None
+    assert admission.written_as == SSE
 
 
 def test_no_filter() -> None:

@@ -15,6 +15,7 @@ def test_defaults() -> None:
     assert (settings.history_url, settings.allowed_origins, settings.log_format) == (None, None, None)
     assert (settings.hold, settings.ping_interval, settings.ping_grace, settings.drain) == (0.05, 25, 10, 5)
     assert settings.handshakes_per_s == 500
+    assert settings.compression is False
 
 
 def test_values() -> None:
@@ -27,6 +28,7 @@ def test_values() -> None:
             "REDIS_URL": "rediss://u:p@h:6380/1",
             "FANOUT_HISTORY_URL": "http://api:8081/",
             "ALLOWED_ORIGINS": "https://a.example, http://b.example:8080,",
+            "FANOUT_COMPRESSION": "1",
             "FANOUT_HOLD_MS": "120",
             "PING_INTERVAL": "30.5",
             "LOG_LEVEL": "WARNING",
@@ -38,7 +40,7 @@ def test_values() -> None:
     assert settings.redis_url == "rediss://u:p@h:6380/1"
     assert settings.history_url == "http://api:8081"
     assert settings.allowed_origins == ("https://a.example", "http://b.example:8080")
-    assert (settings.hold, settings.ping_interval) == (0.12, 30.5)
+    assert (settings.compression, settings.hold, settings.ping_interval) == (True, 0.12, 30.5)
     assert (settings.log_level, settings.log_format) == ("warning", "console")
 
 
@@ -67,6 +69,7 @@ def test_port_stands_in() -> None:
         ("REDIS_URL", "unix://"),
         ("FANOUT_HISTORY_URL", "api:8081"),
         ("FANOUT_HISTORY_URL", "ftp://api"),
+        ("FANOUT_COMPRESSION", "yes"),
         ("ALLOWED_ORIGINS", "*"),
         ("ALLOWED_ORIGINS", "https://a.example/"),
         ("ALLOWED_ORIGINS", ","),

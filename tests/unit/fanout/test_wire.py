@@ -1,6 +1,7 @@
 """fanout.wire: the envelope in, frames out."""
 
 import json
+from unittest import mock
 
 import pytest
 from websockets.client import ClientProtocol
@@ -9,7 +10,9 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from fanout import wire
-from fanout.wire import Beacon, Frame, read, read_beacon, seconds, text_frames, text_head
+from fanout.deflate import deflated
+from fanout.wire import Beacon, Frame, deflated_frames, read, read_beacon, seconds, text_frames, text_head
+from tests.support.deflate import payload, understood
 
 
 def frame(payload: bytes) -> Frame:
@@ -41,6 +44,26 @@ def test_text_frames_joins() -> None:
     events = parsed(text_frames([frame(payload) for payload in payloads]))
 
     assert [bytes(event.data) for event in events] == payloads
+
+
+@pytest.mark.parametrize("offers", [3, 6, 1000])
+def test_deflated_frames_first_byte(offers: int) -> None:
+    """What was compressed has RSV1 set, what was not has not; either says that it is a whole text message."""
+    small, large = frame(b'{"a":1}'), frame(payload(1, offers))
+
+    written = deflated_frames([small, large])
+    assert (written[0], written[9]) == (0x81, 0xC1)
+    assert understood(written) == [small.payload, large.payload]
+    assert understood(deflated_frames([large, small])) == [large.payload, small.payload]
+
+
+def test_deflated_frames_compresses_once() -> None:
+    """A frame is compressed once, however many groups it is written for, and not again when that was in vain."""
+    frames = [frame(payload(1)), frame(b"short"), frame(bytes(range(256)) * 2)]
+    with mock.patch("fanout.wire.deflated", wraps=deflated) as work:
+        assert deflated_frames(frames) == deflated_frames(frames[:1]) + deflated_frames(frames[1:])
+
+    assert work.call_count == 3
 
 
 def test_read_forwards_bytes() -> None:
@@ -137,9 +160,9 @@ def test_sse() -> None:
 
 def test_read_odd_names() -> None:
     """A producer's own field, whatever its name, neither drops a frame nor changes its bytes."""
-    for name in ("payload", "=payload", "recorded_at", ""):
-        body = b'{"username":"alice","run_id":"r1","%s":[1]}' % name.encode()
+    for name in ("payload", "=payload", "=deflated", "recorded_at", ""):
+        body = b'{"username":"alice","run_id":"r1","%s":"x"}' % name.encode()
         got = read(b"run:r1", body)
 
         assert isinstance(got, Frame)
-        assert got.payload == body
+        assert (got.payload, got.deflated) == (body, None)
