@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import random
 import socket
-from typing import Final, cast
+from typing import Final
 
 import structlog
 from websockets.frames import Close
 from websockets.http11 import Response
 from websockets.protocol import State
 
-from . import controls, handshake, wire
+from . import controls
 from .door import CLOSING, HEAD, OPEN, WAITING, Door, history_away
 from .errors import Refusal
 from .feed import Feed
@@ -39,6 +39,8 @@ class Connection(Door):
 
     def eof_received(self) -> None:
         """The peer has said all it will; whatever still waits for it gets its time, and no more."""
+        if self.state == OPEN and not self.stream:
+            self.library()
         if self.protocol is not None and self.state != WAITING:
             self.protocol.receive_eof()
             self.flush()
@@ -63,12 +65,12 @@ class Connection(Door):
     @property
     def plain(self) -> bool:
         """Neither control frames nor named events can be sent to it."""
-        return self.admission.encoding == wire.TEXT and not self.admission.controls
+        return not self.stream and not self.admission.controls
 
     def open(self) -> None:
         """Answer 101, or 200 for a stream: from here on the socket is the hub's."""
-        hub, protocol, pending = self.hub, self.protocol, self.pending
-        if self.state != WAITING or protocol is None or pending is None:
+        hub, pending = self.hub, self.pending
+        if self.state != WAITING or pending is None:
             return
         self.state = OPEN
         self.opened_at = hub.loop.time()
@@ -76,14 +78,17 @@ class Connection(Door):
         hub.metrics.opened += 1
         # Sockets that came together are pinged apart.
         hub.wheel.put(self, hub.settings.ping_interval * random.uniform(0.5, 1))  # noqa: S311 - spreads load
-        if self.admission.encoding == wire.TEXT:
-            protocol.send_response(pending[0])
+        if isinstance(pending[0], bytes):
+            self.write(pending[0])
+        elif not self.stream:
+            self.upgrade(pending[0])
             self.flush()
         else:
-            self._open_stream(protocol, pending[0])
+            self._open_stream(pending[0])
 
-    def _open_stream(self, protocol: handshake.Handshake, response: Response) -> None:
-        protocol.release()
+    def _open_stream(self, response: Response) -> None:
+        if self.protocol is not None:
+            self.protocol.release()
         self.protocol = None
         sock = self.transport.get_extra_info("socket")
         if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -97,7 +102,7 @@ class Connection(Door):
     def greet(self, head: int | None) -> None:
         """The first thing behind the answer. `head`: up to where this socket has been given what it asked for."""
         admission, epoch = self.admission, self.hub.router.epoch
-        if admission.encoding != wire.TEXT:
+        if self.stream:
             self.write(controls.sse_comment(b"connected", head))
         elif admission.run_id is not None:
             self.write(
@@ -126,7 +131,7 @@ class Connection(Door):
         if self.transport.is_closing():
             return
         self.transport.resume_reading()
-        if pending is not None and pending[1] and self.protocol is not None:
+        if pending is not None and pending[1] and not self.stream:
             self.feed(pending[1])
 
     def given(self) -> int | None:
@@ -137,7 +142,7 @@ class Connection(Door):
         return feed.last if feed is not None else None
 
     def feed(self, data: bytes | bytearray) -> None:
-        protocol = cast(handshake.Handshake, self.protocol)
+        protocol = self.library()
         if self.state == CLOSING and protocol.eof_sent:
             return
         protocol.receive_data(data)
@@ -151,7 +156,7 @@ class Connection(Door):
 
     def flush(self) -> None:
         """Write what the library has to say."""
-        for piece in cast(handshake.Handshake, self.protocol).data_to_send():
+        for piece in self.library().data_to_send():
             if not piece:  # the library's sign for half-close
                 self.half_close()
             elif not self.write(piece):
@@ -178,14 +183,13 @@ class Connection(Door):
         self.state = CLOSING
         self.code = code
         self.hub.wheel.put(self, self.hub.settings.close_timeout)
-        protocol = self.protocol
         if self.transport.is_closing():
             return
-        if protocol is None:
+        if self.stream:
             if wait_ms is not None:
                 self.transport.write(controls.sse_retry(wait_ms))
             self.half_close()
-        elif protocol.state is State.OPEN:
+        elif (protocol := self.library()).state is State.OPEN:
             protocol.data_to_send()  # pongs that found the door shut
             if wait_ms is not None:
                 reason = f"retry in {wait_ms} ms"
@@ -202,7 +206,7 @@ class Connection(Door):
             self.refuse_waiting(history_away())
         elif self.state == CLOSING:
             self.transport.abort()
-        elif self.admission.encoding == wire.TEXT:
+        elif not self.stream:
             self._ping()
         elif self.write(controls.sse_comment(b"heartbeat", self.given())):
             self.hub.wheel.put(self, self.hub.settings.ping_interval)
@@ -236,8 +240,10 @@ class Connection(Door):
 
     def _log_life(self) -> None:
         protocol = self.protocol
-        if protocol is None:
+        if self.stream:
             code = self.code or 1005
+        elif protocol is None:
+            code = close_code(None, None, None)
         else:
             code = close_code(protocol.close_sent, protocol.close_rcvd, protocol.close_rcvd_then_sent)
         self.hub.metrics.socket_closed(code)

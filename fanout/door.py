@@ -7,8 +7,9 @@ import random
 from typing import TYPE_CHECKING, Final, cast
 
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
-from . import controls, handshake, wire
+from . import controls, handshake, usual, wire
 from .errors import Refusal
 from .feed import Group
 from .pings import NOWHERE
@@ -22,6 +23,8 @@ MAX_HEAD: Final = 16 << 10  # bytes of a request's head
 # A flood is then served in slices between everybody else, and waits in the kernel, not here.
 SLICE: Final = 2048
 _TLS_HELLO: Final = 0x16
+_PONG: Final = b"\x8a\x80"  # the answer to a ping without payload, up to its mask
+_PONG_SIZE: Final = 6  # bytes, with the mask
 
 HEAD, WAITING, OPEN, CLOSING = range(4)
 
@@ -56,7 +59,8 @@ class Door(asyncio.BufferedProtocol):
         self.slot = NOWHERE
         self.head: bytearray | None = bytearray()
         self.protocol: handshake.Handshake | None = None
-        self.pending: tuple[Response, bytes] | None = None  # while waiting: the answer, and what came behind the head
+        # While waiting: the answer, and what came behind the head. The usual answer is bytes; it has no protocol yet.
+        self.pending: tuple[Response | bytes, bytes] | None = None
         self.group: Group | None = None  # None while open: history is being replayed to it
         self.status: str | None = None  # of the run whose path this is
         self.heard = False
@@ -82,7 +86,11 @@ class Door(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes from the peer."""
-        data = self.hub.buffer[:nbytes]
+        buffer = self.hub.buffer
+        if nbytes == _PONG_SIZE and self.protocol is None and buffer.startswith(_PONG) and self.state == OPEN:
+            self.heard = True
+            return
+        data = buffer[:nbytes]
         if nbytes == SLICE and not self.transport.is_closing():
             # More is waiting. uvloop would go on reading this socket up to 32 times before anybody else's turn.
             self.transport.pause_reading()
@@ -90,7 +98,7 @@ class Door(asyncio.BufferedProtocol):
         self.heard = True
         if self.state == HEAD:
             self._collect(data)
-        elif self.protocol is not None:
+        elif self.protocol is not None or (self.state == OPEN and not self.stream):
             self.feed(data)
 
     def _read_on(self) -> None:
@@ -117,6 +125,17 @@ class Door(asyncio.BufferedProtocol):
             self.refuse(Refusal(400, "lines of a request end with CRLF"))
 
     def _request(self, head: bytes, rest: bytes) -> None:
+        try:
+            found = usual.read(head, self.hub.origins, self.hub.settings.compression)
+        except Refusal as refusal:
+            self._refuse_request(refusal, head)
+            return
+        if found is None:
+            self._unusual(head, rest)
+        else:
+            self._admitted(None, found[1], (found[0], rest))
+
+    def _unusual(self, head: bytes, rest: bytes) -> None:
         protocol = handshake.Handshake(self.hub.origins, self.hub.settings.compression)
         protocol.receive_data(head)
         events = protocol.events_received()
@@ -134,7 +153,15 @@ class Door(asyncio.BufferedProtocol):
             protocol.release()
             self._refuse_response(response, request, head)
             return
-        self.protocol, self.admission, self.pending, self.state = protocol, admission, (response, rest), WAITING
+        self._admitted(protocol, admission, (response, rest))
+
+    def _admitted(
+        self,
+        protocol: handshake.Handshake | None,
+        admission: handshake.Admission,
+        pending: tuple[Response | bytes, bytes],
+    ) -> None:
+        self.protocol, self.admission, self.pending, self.state = protocol, admission, pending, WAITING
         if self.hub.draining:
             self.refuse_waiting(restarting())
         else:
@@ -156,12 +183,12 @@ class Door(asyncio.BufferedProtocol):
         else:
             self.refuse(refusal, body=not head.startswith(b"HEAD "))
 
-    def _refuse_open(self, protocol: handshake.Handshake, response: Response, refusal: Refusal) -> None:
+    def _refuse_open(self, protocol: handshake.Handshake | None, response: Response | bytes, refusal: Refusal) -> None:
         """Upgrade, and close at once with the reason: a browser shows its page nothing else."""
         self.hub.metrics.request_refused(refusal.status)
         self.protocol, self.head, self.pending = protocol, None, None
         self.state = CLOSING
-        protocol.send_response(response)
+        protocol = self.upgrade(response)
         code = handshake.CLOSE_CODES[refusal.status]
         if code == 1013:
             wait = retry_ms()
@@ -176,7 +203,7 @@ class Door(asyncio.BufferedProtocol):
     def refuse_waiting(self, refusal: Refusal) -> None:
         """The admission came to nothing after all."""
         protocol, pending = self.protocol, self.pending
-        if self.state != WAITING or protocol is None or pending is None:
+        if self.state != WAITING or pending is None:
             return
         self.leave()
         self.state = CLOSING
@@ -187,8 +214,9 @@ class Door(asyncio.BufferedProtocol):
             self._refuse_open(protocol, pending[0], refusal)
             return
         self.protocol = self.pending = None
-        protocol.release()
-        if self.admission.encoding != wire.TEXT and refusal.status in (429, 503):
+        if protocol is not None:
+            protocol.release()
+        if self.stream and isinstance(pending[0], Response) and refusal.status in (429, 503):
             # From any status but 200 an EventSource never comes back.
             self.hub.metrics.request_refused(refusal.status)
             self._last_words(pending[0].serialize() + controls.sse_retry(retry_ms()))
@@ -220,6 +248,28 @@ class Door(asyncio.BufferedProtocol):
         self.transport.write(data)
         self.half_close()
         self.hub.wheel.put(cast("Connection", self), self.hub.settings.close_timeout)
+
+    # The library's part.
+
+    @property
+    def stream(self) -> bool:
+        """Server-Sent Events: nothing of the WebSocket protocol is spoken."""
+        return self.admission.encoding != wire.TEXT
+
+    def library(self) -> handshake.Handshake:
+        """The library's protocol of a socket; made when it is first needed: most peers only ever answer pings."""
+        if self.protocol is None:
+            self.protocol = handshake.Handshake(None, state=State.OPEN)
+        return self.protocol
+
+    def upgrade(self, response: Response | bytes) -> handshake.Handshake:
+        """Answer 101; what the protocol has to say behind it is for `flush`."""
+        protocol = self.library()
+        if isinstance(response, bytes):
+            self.transport.write(response)
+        else:
+            protocol.send_response(response)
+        return protocol
 
     def half_close(self) -> None:
         if not self.transport.is_closing():

@@ -20,6 +20,7 @@ from websockets.exceptions import InvalidHandshake, NegotiationError
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import ExtensionParameter, Origin, StatusLike, Subprotocol
 
@@ -74,11 +75,19 @@ class Admission:
         return DEFLATED if self.deflate else self.encoding
 
 
-def origins(allowed: Sequence[str] | None) -> list[Origin | re.Pattern[str] | None]:
+Allowed = Origin | re.Pattern[str] | None
+
+
+def origins(allowed: Sequence[str] | None) -> list[Allowed]:
     """What the library compares an Origin with. No Origin (None) is no page of anybody's: always fine."""
     if allowed is None:
         return [None, _LOOPBACK]
     return [None, *map(Origin, allowed)]
+
+
+def may_watch(origin: str, allowed: Sequence[Allowed]) -> bool:
+    """Whether pages of `origin` may open sockets; the library's comparison."""
+    return any(origin == each or (isinstance(each, re.Pattern) and each.fullmatch(origin)) for each in allowed)
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -220,11 +229,12 @@ class Handshake(ServerProtocol):
     Args:
         allowed: see `origins`.
         deflate: clients may negotiate permessage-deflate.
+        state: OPEN for a socket that was answered without it (see `usual`).
     """
 
-    def __init__(self, allowed: list[Origin | re.Pattern[str] | None] | None, deflate: bool = False) -> None:
+    def __init__(self, allowed: list[Allowed] | None, deflate: bool = False, state: State = State.CONNECTING) -> None:
         extensions = DEFLATE if deflate else None
-        super().__init__(origins=allowed, extensions=extensions, max_size=MAX_INBOUND, logger=_LOGGER)
+        super().__init__(origins=allowed, extensions=extensions, state=state, max_size=MAX_INBOUND, logger=_LOGGER)
 
     def reject(self, status: StatusLike, text: str) -> Response:
         """Every refusal of the library's passes here: 400, 403, 405, 414, 426, 431, 505."""
