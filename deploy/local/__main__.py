@@ -11,6 +11,7 @@ COMMANDS = {  # module of this package by command; imported only when called, be
     "demo": "demo",
     "test": "check",
     "fault": "fault",
+    "bench": "bench",
     "psql": "psql",
 }
 

@@ -82,7 +82,6 @@ def test_no_python(
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["bench"], "dev: bench comes with a later issue; there is nothing to run yet\n"),
         (["serve"], "dev: unknown command serve; ./dev help lists them\n"),
     ],
 )
