@@ -250,6 +250,7 @@ async def test_one_of_each_leaves(stack: Stack) -> None:
 
     assert [running.process.returncode for running, _ in (stack.hubs[0], stack.apis[0])] == [0, 0]
     assert 0 < leaving < MANY
+    assert sum(watcher.refused for watcher in watchers) == 0  # nobody was sent to the hub that leaves
     assert sorted(watcher.codes for watcher in watchers) == [[]] * (MANY - leaving) + [[1012]] * leaving
     for watcher in watchers:
         assert watcher.frames == feeds[watcher.username]
