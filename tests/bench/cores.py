@@ -8,12 +8,13 @@ frames from Redis, so that part of the work is done twice, and a delivery costs 
 
     scaling = capacity of two cores / capacity of one = 2 * (CPU of a delivery, one hub) / (the same, one of two hubs)
 
-The hub that is measured has the first core to itself, and makes as many deliveries a second as the other time: with two
-hubs twice as much is published. The second hub is on the last core, with Redis and the load; its share of the sockets
-is what the kernel gave it. CPU is what the scheduler gave to the measured hub's threads, while all frames came.
+`paced`: the hub that is measured has the first core, and makes as many deliveries a second as the other time: with two
+hubs twice as much is published. The second is on the last core, with Redis and the load.
+`full`: frames are published as fast as they arrive. `half` is what one of two hubs does, without the other one taking
+its time from it: half of the sockets, and all the frames. `two` are two hubs, which compete with Redis and the load for
+the cores: deliveries a second of wall time, and where the cores went.
 
-`full` is the wall clock's side: hub n is on core n, the load is anywhere, and publishes as fast as the frames arrive.
-There two hubs cannot bring twice as many, because Redis and the load need a part of both cores; it is said how much.
+CPU is what the scheduler gave to the measured hub's threads while all frames came.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -67,6 +68,7 @@ class Load:
         sockets, users: socket n is of user n % users, and so is frame n.
         count, burst: frames in all, and in one write.
         rate: frames a second; 0: `window` bursts are on their way at any time.
+        strangers: 1: for each frame there is another one, of a user whom nobody watches.
     """
 
     sockets: int
@@ -75,6 +77,7 @@ class Load:
     rate: float
     burst: int = 1
     window: int = 2
+    strangers: int = 0
 
     @property
     def deliveries(self) -> int:
@@ -87,8 +90,12 @@ LOADS = {
     "unicast": Load(sockets=1000, users=1000, count=20_000, rate=5000, burst=20),
 }
 FULL = {
-    "broadcast": Load(sockets=1000, users=1, count=600, rate=0, window=2),
+    "broadcast": Load(sockets=1000, users=1, count=600, rate=0),
     "unicast": Load(sockets=1000, users=1000, count=160_000, rate=0, burst=20, window=20),
+}
+HALF = {
+    "broadcast": replace(FULL["broadcast"], sockets=500),
+    "unicast": replace(FULL["unicast"], sockets=500, users=500, count=80_000, burst=10, strangers=1),
 }
 
 
@@ -99,41 +106,36 @@ def measured(rounds: int) -> Iterator[dict[str, Any]]:
         with Valkey(data, find_redis(os.environ)) as redis:
             for case, load in LOADS.items():
                 double = replace(load, rate=2 * load.rate, count=2 * load.count)
-                medians = yield from _in_turn(redis, case, {1: load, 2: double}, rounds)
-                yield {
-                    "case": case,
-                    "first_cpu_us": medians,
-                    "scaling": round(2 * medians[1] / medians[2], 2),
-                    "frame_for_another_hub_us": round(medians[2] - medians[1], 2),
-                }
+                yield from _in_turn(redis, f"{case}, paced", {"one": (1, load), "two": (2, double)}, rounds)
             for case, load in FULL.items():
-                medians = yield from _in_turn(redis, f"{case}, full", {1: load, 2: load}, rounds)
-                yield {"case": f"{case}, full", "deliveries_a_second": medians}
+                kinds = {"one": (1, load), "half": (1, HALF[case]), "two": (2, load)}
+                yield from _in_turn(redis, f"{case}, full", kinds, rounds)
         data.remove()
 
 
-def _in_turn(
-    redis: Valkey, case: str, loads: dict[int, Load], rounds: int
-) -> Generator[dict[str, Any], None, dict[int, float]]:
-    """One hub, then two, once a round, so that what else the machine does meets both alike; the medians."""
-    figure = "first_cpu_us" if loads[1].rate else "deliveries_a_second"
-    found: dict[int, list[float]] = {processes: [] for processes in loads}
+def _in_turn(redis: Valkey, case: str, kinds: dict[str, tuple[int, Load]], rounds: int) -> Iterator[dict[str, Any]]:
+    """Each kind once a round, so that what else the machine does meets all alike; then what their medians say."""
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
     for number in range(1, rounds + 1):
-        for processes, load in loads.items():
-            result = measure(redis, processes, load)
-            found[processes].append(result[figure])
-            yield {"case": case, "processes": processes, "round": number, **result}
-    return {processes: statistics.median(values) for processes, values in found.items()}
+        for kind, (processes, load) in kinds.items():
+            found[kind].append(measure(redis, processes, load))
+            yield {"case": case, "kind": kind, "round": number, **found[kind][-1]}
+    medians = {
+        figure: {kind: statistics.median(each[figure] for each in results) for kind, results in found.items()}
+        for figure in ("first_cpu_us", "deliveries_a_second")
+    }
+    cpu = medians["first_cpu_us"]
+    yield {"case": case, **medians, "scaling": round(2 * cpu["one"] / cpu["half" if "half" in cpu else "two"], 2)}
 
 
 def measure(redis: Valkey, processes: int, load: Load) -> dict[str, Any]:
-    """Deliveries by so many hubs on one port. A load without a rate runs on all cores, else on the last one.
+    """Deliveries by so many hubs on one port, on the first cores; all else is on the last, or anywhere if that is full.
 
     Raises RuntimeError when not everything arrived.
     """
     assert redis.process is not None
     plan = {"load": asdict(load), "redis": redis.url, "port": steady_port(), "history": steady_port()}
-    with ExitStack() as stack, on_cores(*(CORES[-1:] if load.rate else CORES)):
+    with ExitStack() as stack, on_cores(*(CORES[-1:] if load.rate or processes == 1 else CORES)):
         hubs = [stack.enter_context(_hub(redis, plan, CORES[n % len(CORES)], processes > 1)) for n in range(processes)]
         loader = stack.enter_context(_loader(plan))
         _say(loader, "open")
@@ -243,20 +245,22 @@ class Frames:
         whole, more = divmod(self.sent, self.load.users)
         return BASE + whole + (user < more)
 
-    def burst(self) -> tuple[bytes, int]:
-        """The next commands for Redis, and how many they are."""
+    def burst(self) -> bytes:
+        """The next commands for Redis."""
         pieces = []
         for _ in range(min(self.load.burst, self.load.count - self.sent)):
             user = self.sent % self.load.users
-            number = self.head(user) + 1
-            frame = (
-                b'{"id":%d,"seq":%d,"run_id":"r%04d","username":"u%04d","type":"node_completed",'
-                b'"node_id":"fetch_flights","status":"completed","pad":"' % (number, number, user, user)
-            )
-            frame = frame.ljust(FRAME - 2, b"x") + b'"}'
-            pieces.append(b"*3\r\n$7\r\nPUBLISH\r\n$9\r\nrun:r%04d\r\n$%d\r\n%s\r\n" % (user, FRAME, frame))
+            names = (b"u%04d" % user, b"s%04d" % user)[: 1 + self.load.strangers]
+            pieces += [self._command(name, self.head(user) + 1) for name in names]
             self.sent += 1
-        return b"".join(pieces), len(pieces)
+        return b"".join(pieces)
+
+    def _command(self, name: bytes, number: int) -> bytes:
+        frame = (
+            b'{"id":%d,"seq":%d,"run_id":"r%s","username":"%s","type":"node_completed","node_id":"fetch_flights",'
+            b'"status":"completed","pad":"' % (number, number, name, name)
+        ).ljust(FRAME - 2, b"x")
+        return b'*3\r\n$7\r\nPUBLISH\r\n$10\r\nrun:r%s\r\n$%d\r\n%s"}\r\n' % (name, FRAME, frame)
 
 
 def _history(frames: Frames, port: int) -> None:
@@ -308,7 +312,7 @@ class Counter:
 
     def __init__(self, sockets: list[socket.socket], redis: socket.socket) -> None:
         self.bytes = dict.fromkeys((sock.fileno() for sock in sockets), 0)
-        self.total = 0
+        self._total = self.deliveries = 0
         self.last = time.monotonic()
         self._sockets = {sock.fileno(): sock for sock in (*sockets, redis)}
         self._buffer = bytearray(1 << 20)
@@ -324,15 +328,11 @@ class Counter:
                 raise RuntimeError("a socket was closed")
             if number in self.bytes:
                 self.bytes[number] += size
-                self.total += size
+                self._total += size
+                self.deliveries = self._total // (FRAME + HEADER)
                 self.last = time.monotonic()
         if time.monotonic() - self.last > GIVE_UP_SECONDS:
-            raise RuntimeError(f"nothing comes after {self.total} bytes")
-
-    @property
-    def deliveries(self) -> int:
-        """Whole frames."""
-        return self.total // (FRAME + HEADER)
+            raise RuntimeError(f"nothing comes after {self._total} bytes")
 
 
 def _publish(frames: Frames, redis: socket.socket, counter: Counter) -> float:
@@ -345,7 +345,7 @@ def _publish(frames: Frames, redis: socket.socket, counter: Counter) -> float:
             late = time.monotonic() - began - frames.sent / load.rate if load.rate else 0.0
             under_way = frames.sent - counter.deliveries / each
             if late >= 0 if load.rate else under_way < load.burst * load.window:
-                redis.sendall(frames.burst()[0])
+                redis.sendall(frames.burst())
                 continue
             counter.turn(min(-late, 0.1) if load.rate else 0.1)
         else:
