@@ -230,11 +230,8 @@ def _hear(process: subprocess.Popen[str], what: str) -> dict[str, Any]:
     return told
 
 
-# The load: a process of its own, `python -m tests.bench.cores load`.
-
-
 class Frames:
-    """What is published, and how far each feed has come."""
+    """What the load publishes (`python -m tests.bench.cores load`), and how far each feed has come."""
 
     def __init__(self, load: Load) -> None:
         self.load = load
@@ -368,7 +365,9 @@ def _load() -> None:
         if parts.password:
             redis.sendall(f"AUTH {parts.password}\r\n".encode())
         counter = Counter(sockets, redis)
-        time.sleep(SETTLE_SECONDS)
+        until = time.monotonic() + SETTLE_SECONDS
+        while (left := until - time.monotonic()) > 0:
+            counter.turn(left)
         _tell("opened")
         sys.stdin.readline()
         seconds = _publish(frames, redis, counter)
