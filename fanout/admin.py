@@ -31,6 +31,7 @@ class State:
         beacon_age: seconds since the last beacon of an API; None: none was ever heard.
         connections, users: open sockets and distinct usernames among them.
         trace: what is remembered of one event.
+        listening: the sockets' port is open.
     """
 
     draining: Callable[[], bool]
@@ -40,12 +41,16 @@ class State:
     connections: Callable[[], int]
     users: Callable[[], int]
     trace: Callable[[str, int], list[dict[str, Any]]]
+    listening: Callable[[], bool] = lambda: True
+
+    def able(self) -> bool:
+        """A new socket would see something: without Redis history still tells every second what there is."""
+        return self.redis_live() or self.history() == "live"
 
     def readiness(self) -> tuple[int, dict[str, Any]]:
         """Status and body of /readyz: 503 while draining, or when a new socket would see nothing."""
         live, history, age = self.redis_live(), self.history(), self.beacon_age()
-        # Without Redis history still tells every second what there is.
-        ready = (live or history == "live") and not self.draining()
+        ready = self.able() and self.listening() and not self.draining()
         return 200 if ready else 503, {
             "status": "draining" if self.draining() else "ready" if ready else "not_ready",
             "degraded": ([] if live else ["redis"]) + (["history"] if history == "away" else []),

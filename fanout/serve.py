@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
 import signal
+import socket
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from time import time
 from typing import Any, Final
@@ -25,6 +28,7 @@ from .settings import Settings, masked
 from .subscribe import Subscription
 
 BACKLOG: Final = 4096  # connections that the kernel holds while the loop is busy; a reconnect storm is thousands
+LOOK: Final = 0.02  # seconds between looks whether we are ready to share a port; a start takes some 10 ms
 DRAIN_STEP: Final = 0.05  # seconds between two slices of a drain
 _WORDS: Final = {None: "unknown", True: "live", False: "away"}
 log = structlog.stdlib.get_logger("fanout")
@@ -43,8 +47,10 @@ async def serve(settings: Settings) -> None:
     history = History(settings.history_url, metrics) if settings.history_url is not None else None
     hub = Hub(settings, router, _wheel(settings), metrics, history)
     subscription = _subscription(hub)
-    state, collector = _observed(settings, hub, subscription)
-    async with _listening(hub) as (server, port), _administered(state, collector, settings) as admin_port:
+    async with AsyncExitStack() as stack:
+        server, port = await stack.enter_async_context(_listening(hub))
+        state, collector = _observed(settings, hub, subscription, server)
+        admin_port = await stack.enter_async_context(_administered(state, collector, settings))
         log.info("fanout.listening", bind=settings.bind, port=port, admin_port=admin_port, redis=subscription.address)
         async with asyncio.TaskGroup() as stages:
             stage = partial(_stage, stages)
@@ -58,7 +64,9 @@ async def serve(settings: Settings) -> None:
                     stage("fanout.watch", hub.catch_up.watch()),
                     stage("fanout.heal", hub.catch_up.heal()),
                 ]
+            opening = stages.create_task(_open(server, state), name="fanout.open")
             await stopping.wait()
+            opening.cancel()
             await _drain(hub, server, stopping)
             for task in running:
                 task.cancel()
@@ -121,7 +129,16 @@ def _stage(stages: asyncio.TaskGroup, name: str, work: Coroutine[None, None, Non
     return stages.create_task(undertaken(), name=name)
 
 
-def _observed(settings: Settings, hub: Hub, subscription: Subscription) -> tuple[admin.State, HubCollector]:
+async def _open(server: asyncio.Server, state: admin.State) -> None:
+    """Open the port when we are ready: nobody asks /readyz before the kernel gives us our part of a shared one."""
+    while not (server.is_serving() or state.able()):  # noqa: ASYNC110 - of Redis and history, one or the other
+        await asyncio.sleep(LOOK)
+    await server.start_serving()
+
+
+def _observed(
+    settings: Settings, hub: Hub, subscription: Subscription, server: asyncio.Server
+) -> tuple[admin.State, HubCollector]:
     router = hub.router
 
     def beacon_age() -> float | None:
@@ -138,6 +155,7 @@ def _observed(settings: Settings, hub: Hub, subscription: Subscription) -> tuple
         connections=lambda: len(hub.sockets),
         users=lambda: len(router.feeds),
         trace=trace,
+        listening=server.is_serving,
     )
     gauges = {
         "fanout_connections": ("Open sockets.", state.connections),
@@ -160,7 +178,14 @@ def _observed(settings: Settings, hub: Hub, subscription: Subscription) -> tuple
 async def _listening(hub: Hub) -> AsyncIterator[tuple[asyncio.Server, int]]:
     settings = hub.settings
     try:
-        server = await hub.loop.create_server(hub.connect, settings.bind, settings.port, backlog=BACKLOG)
+        server = await hub.loop.create_server(
+            hub.connect,
+            settings.bind,
+            settings.port,
+            backlog=BACKLOG,
+            reuse_port=settings.reuse_port,
+            start_serving=not settings.reuse_port,
+        )
     except OSError as exc:
         raise _taken("FANOUT_PORT", settings.bind, settings.port, exc) from exc
     try:
@@ -183,13 +208,16 @@ async def _administered(state: admin.State, collector: HubCollector, settings: S
 
 
 def _taken(variable: str, bind: str, port: int, exc: OSError) -> SettingsError:
-    return SettingsError(variable, f"must be a port that can be had on {bind} ({exc.strerror})", str(port))
+    why = exc.strerror
+    if variable == "FANOUT_PORT" and exc.errno == errno.EADDRINUSE:
+        why = f"{why}; hubs of one user share it if all have FANOUT_REUSE_PORT=1"
+    return SettingsError(variable, f"must be a port that can be had on {bind} ({why})", str(port))
 
 
 async def _drain(hub: Hub, server: asyncio.Server, stopping: _Stopping) -> None:
     """Readiness false, listener closed, sockets closed 1012 spread over the drain; then their last bytes."""
     hub.draining = True
-    server.close()
+    await _stop_listening(hub, server)
     sockets = list(hub.sockets)
     random.shuffle(sockets)  # whoever came together does not leave, and come back, together
     for connection in hub.connections - hub.sockets:
@@ -208,6 +236,25 @@ async def _drain(hub: Hub, server: asyncio.Server, stopping: _Stopping) -> None:
         await _sleep_unless(stopping.again, DRAIN_STEP)
     for connection in list(hub.connections):
         connection.transport.abort()
+
+
+async def _stop_listening(hub: Hub, server: asyncio.Server) -> None:
+    """Let in whoever waits to be accepted, then close the listener: the kernel resets those whom nobody let in.
+
+    They are told to come back. With a shared port the next connection is another hub's.
+    """
+    waiting: list[socket.socket] = []
+    for listener in server.sockets:
+        # The loop accepts one connection a turn, and each turn is time for another to come: here it is a few
+        # microseconds from "nobody waits" to the close.
+        with suppress(OSError), socket.socket(fileno=os.dup(listener.fileno())) as double:
+            double.setblocking(False)
+            while True:
+                waiting.append(double.accept()[0])
+    server.close()
+    for peer in waiting:
+        with suppress(OSError):  # it left meanwhile
+            await hub.loop.connect_accepted_socket(hub.connect, peer)
 
 
 async def _sleep_unless(event: asyncio.Event, seconds: float) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import re
+import socket
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
@@ -92,6 +94,15 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _reuse_port(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("must be 0 or 1")
+    # Others have the option and let all binds pass, and then one process gets every connection.
+    if text == "1" and (sys.platform != "linux" or not hasattr(socket, "SO_REUSEPORT")):
+        raise ValueError("must be 0 here: only Linux shares a port's connections out among processes")
+    return text == "1"
+
+
 def _one_of(*allowed: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in allowed:
@@ -120,6 +131,13 @@ class Settings:
     port: int = _setting("FANOUT_PORT", "8085", _port, "port of the sockets; `PORT` stands in when it is not set")
     admin_port: int = _setting(
         "FANOUT_ADMIN_PORT", "8086", _port, "port of health, readiness, metrics and stats; not for the public"
+    )
+    reuse_port: bool = _setting(
+        "FANOUT_REUSE_PORT",
+        "0",
+        _reuse_port,
+        "1: hubs that all have 1 share FANOUT_PORT, a process a core (Linux)."
+        " 0: a second one is refused, which is how a forgotten one is noticed",
     )
     redis_url: str = _setting(
         "REDIS_URL",

@@ -2,11 +2,12 @@
 
 import asyncio
 import errno
+import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import asyncpg
@@ -24,13 +25,15 @@ from orchestrator_api.record import Recorder
 from orchestrator_api.settings import Settings
 from orchestrator_api.store import Reader
 from orchestrator_api.trace import Tracer
-from orchestrator_api.web import BODY_BYTES, IDLE_S, Connection, Handler, Origins, expect, observe
+from orchestrator_api.web import BODY_BYTES, IDLE_S, Connection, Handler, Origins, expect, json_response, observe
 
 log = structlog.get_logger("orchestrator_api")
 
 UNREAD_S = 10.0  # seconds that a peer may read nothing of what waits for it
 BACKLOG = 4096  # connections that may wait to be accepted
 SHUTDOWN_S = 5.0  # seconds for requests that run when TERM comes
+LOOK_S = 0.02  # seconds between looks whether we are ready to share a port; a start takes some 50 ms
+LATE_S = 0.1  # seconds that the request of a connection which was just let in may take to come: a round trip
 LAG_S = 0.5  # seconds between looks at how late the loop's timers are
 RECENT_S = 300.0  # seconds: feeds with events since then are named in the first beacons
 
@@ -59,9 +62,23 @@ def routes(receiver: Receiver, history: History, tracer: Tracer, readiness: Read
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A port of ours. start: lets in whoever comes. stop: nobody new; whoever connected before is still served."""
+
+    port: int
+    start: Callable[[], Awaitable[None]]
+    stop: Callable[[], Awaitable[None]]
+
+
 @asynccontextmanager
-async def listening(app: web.Application, host: str, port: int, variable: str) -> AsyncIterator[int]:
-    """Serves an application while the context lasts. Raises StartError that names the variable of a port in use."""
+async def listening(
+    app: web.Application, host: str, port: int, variable: str, *, reuse_port: bool | None = None
+) -> AsyncIterator[Listener]:
+    """Serves an application while the context lasts. Raises StartError that names the variable of a port in use.
+
+    reuse_port: whether the port is shared; None: it cannot be. One that is shared is ours, and opened by `start`.
+    """
     # handler_cancellation: a caller that goes away is withdrawn
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
@@ -79,20 +96,43 @@ async def listening(app: web.Application, host: str, port: int, variable: str) -
         )
 
     try:
-        server = await loop.create_server(connection, host, port, backlog=BACKLOG)
+        server = await loop.create_server(
+            connection, host, port, backlog=BACKLOG, reuse_port=bool(reuse_port), start_serving=not reuse_port
+        )
     except OSError as error:
         await runner.cleanup()
         if error.errno == errno.EADDRINUSE:
-            raise StartError(f"port {port} is in use: set {variable} to another") from None
+            share = "" if reuse_port is None else ", or API_REUSE_PORT=1 in all that are to share it (of one user)"
+            raise StartError(f"port {port} is in use: set {variable} to another{share}") from None
         raise StartError(f"cannot listen on {host}:{port}: {error.strerror}: see BIND and {variable}") from None
     for listener in server.sockets:
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: also ends a peer that reads nothing (a window of 0)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_S))
+
+    async def stop() -> None:
+        waiting = _waiting(server)
+        server.close()
+        for peer in waiting:
+            with suppress(OSError):  # it left meanwhile
+                await loop.connect_accepted_socket(connection, peer)
+        await asyncio.sleep(LATE_S)
+
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield Listener(server.sockets[0].getsockname()[1], server.start_serving, stop)
     finally:
         server.close()
         await runner.cleanup()
+
+
+def _waiting(server: asyncio.Server) -> list[socket.socket]:
+    """Lets in whoever waits to be accepted: at the close the kernel resets those whom nobody let in."""
+    found: list[socket.socket] = []
+    for listener in server.sockets:
+        with suppress(OSError), socket.socket(fileno=os.dup(listener.fileno())) as double:
+            double.setblocking(False)
+            while True:
+                found.append(double.accept()[0])
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +160,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     tracer = Tracer(reader, publisher.trace, publisher.api)
     app = _application(settings, metrics, routes(Receiver(recorder, reader), History(reader), tracer, readiness))
     admin_app = web.Application()
-    admin_app.add_routes([web.get("/healthz", healthy), web.get("/readyz", readiness.ready)])
+    opened = asyncio.Event()
+    admin_app.add_routes([web.get("/healthz", healthy), web.get("/readyz", _ready_when(opened, readiness))])
     admin_app.add_routes([web.get("/metrics", metrics_page(metrics))])
     async with AsyncExitStack() as stack:
         stack.push_async_callback(reader.close)
@@ -128,16 +169,21 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         admin = await stack.enter_async_context(
             listening(admin_app, settings.bind, settings.admin_port, "API_ADMIN_PORT")
         )
-        api = await stack.enter_async_context(listening(app, settings.bind, settings.port, "API_PORT"))
+        api = await stack.enter_async_context(
+            listening(app, settings.bind, settings.port, "API_PORT", reuse_port=settings.reuse_port)
+        )
         async with asyncio.TaskGroup() as tasks:
             stages = [
                 tasks.create_task(recorder.run(), name="record"),
                 tasks.create_task(publisher.run(), name="publish"),
                 tasks.create_task(_name_recent(reader, publisher), name="publish.recent"),
                 tasks.create_task(_watch_loop(metrics), name="loop_lag"),
+                tasks.create_task(_open(api, settings.reuse_port, readiness, opened), name="open"),
             ]
-            yield Service(api, admin, recorder, publisher)
+            yield Service(api.port, admin.port, recorder, publisher)
             readiness.draining = True
+            if settings.reuse_port:  # others take what comes now: nobody need be refused by us
+                await api.stop()
             crash.point("serve.draining")
             await recorder.close()
             await publisher.close()
@@ -164,6 +210,25 @@ def _application(settings: Settings, metrics: Metrics, found: list[web.RouteDef]
     app.on_response_prepare.append(origins.on_prepare)
     app.add_routes(found)
     return app
+
+
+async def _open(api: Listener, shared: bool, readiness: Readiness, opened: asyncio.Event) -> None:
+    """Opens the port when we are ready: nobody asks /readyz before the kernel gives us our part of a shared one."""
+    while shared and await readiness.problems():  # noqa: ASYNC110 - PostgreSQL tells nobody that its schema has come
+        await asyncio.sleep(LOOK_S)
+    await api.start()
+    opened.set()
+
+
+def _ready_when(opened: asyncio.Event, readiness: Readiness) -> Handler:
+    """Returns GET /readyz of the admin port: ready is what takes requests."""
+
+    async def ready(request: web.Request) -> web.StreamResponse:
+        if opened.is_set() or await readiness.problems():
+            return await readiness.ready(request)
+        return json_response({"status": "not ready", "problems": ["opening the port"], "degraded": []}, status=503)
+
+    return ready
 
 
 async def _name_recent(reader: Reader, publisher: Publisher) -> None:

@@ -1,6 +1,8 @@
 """Everything that can be set, read once from the environment."""
 
 import re
+import socket
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
@@ -19,6 +21,15 @@ def _port(text: str) -> int:
     if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or int(text) > 65535:
         raise ValueError("must be a port, 0 to 65535 (0: any free one)")
     return int(text)
+
+
+def _reuse_port(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("must be 0 or 1")
+    # Others have the option and let all binds pass, and then one process gets every connection.
+    if text == "1" and (sys.platform != "linux" or not hasattr(socket, "SO_REUSEPORT")):
+        raise ValueError("must be 0 here: only Linux shares a port's connections out among processes")
+    return text == "1"
 
 
 def _url(*schemes: str) -> Callable[[str], str]:
@@ -67,6 +78,14 @@ class Settings:
     bind: str = _setting("BIND", "127.0.0.1", "address of all ports; 0.0.0.0 in a container image")
     port: int = _setting("API_PORT", 8081, "the API's port; PORT stands in for it", _port)
     admin_port: int = _setting("API_ADMIN_PORT", 8082, "port of /metrics, /healthz, /readyz: not for the public", _port)
+    reuse_port: bool = _setting(
+        "API_REUSE_PORT",
+        False,
+        "1: API processes that all have 1 share API_PORT, a process a core (Linux)."
+        " 0: a second one is refused, which is how a forgotten one is noticed",
+        _reuse_port,
+        "0",
+    )
     allowed_origins: tuple[str, ...] | None = _setting(
         "ALLOWED_ORIGINS",
         None,

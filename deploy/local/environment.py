@@ -3,7 +3,8 @@
 import errno
 import os
 import socket
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,13 +13,20 @@ from deploy.local.errors import LocalError
 from deploy.local.place import CHECKOUT
 
 PORTS = {"API_PORT": 8081, "API_ADMIN_PORT": 8082, "FANOUT_PORT": 8085, "FANOUT_ADMIN_PORT": 8086}  # the design's
+ADMIN_STEP = 10  # from the admin port of one process to that of the next of its kind
+# An API process has up to 11 connections to PostgreSQL (8 readers, 2 lanes, readiness), which takes 97 by default.
+MOST_PROCESSES = 8
 DEFAULT_BIND = "127.0.0.1"  # a developer's stack is nobody else's business
 DEFAULT_DATA = ".data"  # below the checkout, git-ignored
 
 
 @dataclass(frozen=True)
 class Environment:
-    """Ports by name, the address that they are bound to, the stores that were given and the data directory."""
+    """Ports by name, the address that they are bound to, the stores that were given and the data directory.
+
+    processes: how many there are of each service. All share its public port, and process i, from 0, has the admin port
+    plus 10 * i.
+    """
 
     ports: Mapping[str, int]
     bind: str
@@ -26,9 +34,10 @@ class Environment:
     redis_url: str | None
     data: Path
     given: Mapping[str, str]
+    processes: int = 1
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> Self:
+    def from_env(cls, environ: Mapping[str, str], processes: int = 1) -> Self:
         """LocalError names the variable that cannot be used."""
         return cls(
             ports={name: _port(environ, name, default) for name, default in PORTS.items()},
@@ -37,6 +46,7 @@ class Environment:
             redis_url=environ.get("REDIS_URL") or None,
             data=CHECKOUT / (environ.get("RUNFEED_DATA") or DEFAULT_DATA),
             given=environ,
+            processes=processes,
         )
 
     @property
@@ -45,25 +55,41 @@ class Environment:
         loopback = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
         return loopback.get(self.bind, self.bind)
 
-    def url(self, port: str, path: str = "", scheme: str = "http") -> str:
+    def url(self, port: str, path: str = "", scheme: str = "http", process: int = 0) -> str:
         """A URL of the service whose port has this name: url("API_PORT", "/readyz")."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.ports[port]}{path}"
+        return f"{scheme}://{host}:{self.port(port, process)}{path}"
+
+    def port(self, name: str, process: int) -> int:
+        """The port of this name that a process has: the public ones are everybody's."""
+        return self.ports[name] + (ADMIN_STEP * process if name.endswith("_ADMIN_PORT") else 0)
 
     def check_ports(self) -> None:
-        """LocalError if two ports are the same or one cannot be listened on."""
+        """LocalError if several processes cannot share a port, two ports are the same or one cannot be listened on."""
+        if self.processes > 1 and (sys.platform != "linux" or not hasattr(socket, "SO_REUSEPORT")):
+            raise LocalError("--processes must be 1 here: only Linux shares a port's connections out among processes")
         seen: dict[int, str] = {}
-        for name, port in self.ports.items():
+        for _, shown, port in self._all_ports():
             if port in seen:
-                raise LocalError(f"{seen[port]} and {name} are both {port}; set one of them to another port")
-            seen[port] = name
-        for name, port in self.ports.items():
-            self._check_port(name, port)
+                raise LocalError(f"{seen[port]} and {shown} are both {port}; set one of them to another port")
+            seen[port] = shown
+        for name, shown, port in self._all_ports():
+            self._check_port(name, shown, port)
 
-    def _check_port(self, name: str, port: int) -> None:
+    def _all_ports(self) -> Iterator[tuple[str, str, int]]:
+        """(name, name with what is added to it, port) of every port that is listened on."""
+        for name in self.ports:
+            for process in range(self.processes if name.endswith("_ADMIN_PORT") else 1):
+                yield name, f"{name} + {ADMIN_STEP * process}" if process else name, self.port(name, process)
+
+    def _check_port(self, name: str, shown: str, port: int) -> None:
+        if port > 65535:
+            raise LocalError(f"{shown} is {port}; it must be a port, 1 to 65535: set {name} to a lower one")
+        what = f"port {port}" if shown == name else f"port {port} ({shown})"
         family = socket.AF_INET6 if ":" in self.bind else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # As the services do: a port that only has old connections in TIME_WAIT is free.
+            # As the services do: a port that only has old connections in TIME_WAIT is free. But never shared, not even
+            # with --processes: what listens there already is another stack.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((self.bind, port))
@@ -71,14 +97,15 @@ class Environment:
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     raise LocalError(
-                        f"port {port} is in use; stop what listens there, or set {name} to another port"
+                        f"{what} is in use; stop what listens there, or set {name} to another port"
                     ) from None
-                raise LocalError(f"cannot listen on BIND={self.bind}, {name}={port}: {error.strerror}") from None
+                raise LocalError(f"cannot listen on BIND={self.bind}, {shown}={port}: {error.strerror}") from None
 
     def for_services(self, database_url: str, redis_url: str, *, terminal: bool, bin_dir: Path) -> dict[str, str]:
         """The environment of the Procfile's commands: every name that the services read for where they are.
 
-        `bin_dir` comes first in PATH, so that the Procfile's `python` is the one of `.venv`.
+        See `for_process` for what is each one's own. `bin_dir` comes first in PATH, so that the Procfile's `python` is
+        the one of `.venv`.
         """
         environ = dict(self.given)
         environ.pop("PORT", None)  # it would stand in for a port that has a name here
@@ -90,6 +117,14 @@ class Environment:
             environ.setdefault("LOG_FORMAT", "console")  # the services see our pipe, not the terminal
         environ["PATH"] = f"{bin_dir}{os.pathsep}{environ.get('PATH', os.defpath)}"
         return environ
+
+    def for_process(self, environ: Mapping[str, str], process: int) -> dict[str, str]:
+        """`environ`, made by `for_services`, for the process of this number: its own admin ports, shared public ones.
+
+        One that is alone does not share: then a second stack on its ports is refused.
+        """
+        shared = {"API_REUSE_PORT": "1", "FANOUT_REUSE_PORT": "1"} if self.processes > 1 else {}
+        return {**environ, **{name: str(self.port(name, process)) for name in self.ports}, **shared}
 
 
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:

@@ -1,8 +1,12 @@
-"""./dev run: servers, migration, services; ready, it says where everything is and how to try it."""
+"""./dev run [--processes N]: servers, migration, services; ready, it says where everything is and how to try it.
+
+--processes: so many processes of each service, which share its public port.
+"""
 
 import contextlib
 import http.client
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -11,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from deploy.local.binaries import find_postgres, find_redis
-from deploy.local.environment import Environment
+from deploy.local.environment import MOST_PROCESSES, Environment
 from deploy.local.errors import LocalError
 from deploy.local.place import CHECKOUT, DataDirectory
 from deploy.local.postgres import Postgres
@@ -19,7 +23,7 @@ from deploy.local.supervise import StopRequested, Supervisor, ending, procfile
 from deploy.local.valkey import Valkey
 
 BIN_DIR = Path(sys.executable).parent
-SERVICES = ("api", "fanout")  # in this order; stopped in the other
+SERVICES = {"api": "API", "fanout": "FANOUT"}  # in this order, stopped in the other; what their ports begin with
 RELEASE_SECONDS = 120.0  # a migration of a developer's data; the first takes 0.1 s
 READY_SECONDS = 30.0  # both are ready within 1 s when nothing is wrong
 LOOK_SECONDS = 0.1  # between two looks at /readyz
@@ -36,9 +40,9 @@ class Stores:
     redis: str
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Run until a signal (0) or until something dies (1, which thing in one line)."""
-    environment = Environment.from_env(os.environ)
+    environment = Environment.from_env(os.environ, processes_of(arguments))
     try:
         with contextlib.ExitStack() as stack:
             # Outermost for its signal handlers: until the last server is stopped, no signal may end us.
@@ -52,6 +56,19 @@ def main() -> int:
             raise supervisor.wait()
     except StopRequested:
         return 0
+
+
+def processes_of(arguments: list[str]) -> int:
+    """How many processes of each service were asked for; LocalError when that is no sensible number."""
+    if not arguments:
+        return 1
+    given = " ".join(arguments)
+    option, _, value = given.replace("=", " ", 1).partition(" ")
+    if option != "--processes":
+        raise LocalError(f"run takes --processes N and nothing else, and was given {given}")
+    if not re.fullmatch("[0-9]{1,2}", value) or not 1 <= int(value) <= MOST_PROCESSES:
+        raise LocalError(f"--processes takes a whole number, 1 to {MOST_PROCESSES}, and was given {value or 'none'}")
+    return int(value)
 
 
 @contextlib.contextmanager
@@ -94,17 +111,25 @@ def start_services(environment: Environment, stores: Stores, supervisor: Supervi
     code = supervisor.finish("release", RELEASE_SECONDS)
     if code != 0:
         raise LocalError(f"release {ending(code)}; its reason is above")
-    for name in SERVICES:
-        supervisor.start(name, commands[name], environ)
+    for name, _, process in instances(environment):
+        supervisor.start(name, commands[name.partition(".")[0]], environment.for_process(environ, process))
     wait_until_ready(environment, supervisor)
 
 
+def instances(environment: Environment) -> Iterator[tuple[str, str, int]]:
+    """(name, name of its admin port, number from 0) of each process; the names as Procfile runners make them."""
+    for service, ports in SERVICES.items():
+        for process in range(environment.processes):
+            name = service if environment.processes == 1 else f"{service}.{process + 1}"
+            yield name, f"{ports}_ADMIN_PORT", process
+
+
 def wait_until_ready(environment: Environment, supervisor: Supervisor) -> None:
-    """Both /readyz answer 200; LocalError says which does not and what it says, or which process died."""
-    waiting = {"api": "API_ADMIN_PORT", "fanout": "FANOUT_ADMIN_PORT"}
+    """Every /readyz answers 200; LocalError says which does not and what it says, or which process died."""
+    waiting = {name: (port, process) for name, port, process in instances(environment)}
     deadline = time.monotonic() + READY_SECONDS
     while True:
-        said = {name: readiness(environment, port) for name, port in waiting.items()}
+        said = {name: readiness(environment, *port) for name, port in waiting.items()}
         waiting = {name: port for name, port in waiting.items() if said[name] is not None}
         if not waiting:
             return
@@ -117,16 +142,17 @@ def wait_until_ready(environment: Environment, supervisor: Supervisor) -> None:
         supervisor.pump(LOOK_SECONDS)
 
 
-def readiness(environment: Environment, port: str) -> str | None:
+def readiness(environment: Environment, port: str, process: int = 0) -> str | None:
     """None when /readyz of this admin port answers 200, else what it answers."""
-    connection = http.client.HTTPConnection(environment.host, environment.ports[port], timeout=ANSWER_SECONDS)
+    address = environment.host, environment.port(port, process)
+    connection = http.client.HTTPConnection(*address, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
         body = response.read(1000).decode(errors="replace").strip()
         return None if response.status == 200 else f"{response.status} {body}"
     except (OSError, http.client.HTTPException) as error:
-        return f"{environment.url(port, '/readyz')} does not answer ({error})"
+        return f"{environment.url(port, '/readyz', process=process)} does not answer ({error})"
     finally:
         connection.close()
 
@@ -148,13 +174,17 @@ def banner(environment: Environment, stores: Stores) -> str:
     psql = f"./{os.path.relpath(CHECKOUT / 'dev')} psql"
     names = {"DATABASE_URL": "'...'", "RUNFEED_DATA": str(environment.data)}
     psql = "".join(f"{name}={value} " for name, value in names.items() if environment.given.get(name)) + psql
+    api_admin, fanout_admin = (
+        ", ".join(environment.url(f"{ports}_ADMIN_PORT", process=process) for process in range(environment.processes))
+        for ports in SERVICES.values()
+    )
     return f"""
 Runfeed is ready.
 
   database   {stores.database:<24} {without_password(stores.database_url)}
   redis      {stores.redis:<24} {without_password(stores.redis_url)}
-  API        {api}   (metrics, readiness: {environment.url("API_ADMIN_PORT")})
-  fanout     {fanout}     (metrics, readiness: {environment.url("FANOUT_ADMIN_PORT")})
+  API        {api}   (metrics, readiness: {api_admin})
+  fanout     {fanout}     (metrics, readiness: {fanout_admin})
 
 Try it, each line in another terminal:
 

@@ -4,6 +4,7 @@ Why not a Procfile runner: none of them knows an order, readiness, or what to do
 """
 
 import contextlib
+import itertools
 import os
 import selectors
 import signal
@@ -20,6 +21,7 @@ from deploy.local.process import STOP_SIGNALS, spawn
 
 STOP_SECONDS = 15.0  # a service drains for 5 s and finishes what it took in 5 s; then it is killed
 READ_BYTES = 65536  # one turn's worth of one process's output: a pipe holds no more
+NAME_WIDTH = 7  # "release"; a longer name widens the column from its first line on
 LAST_WORDS_SECONDS = 1.0  # what a dead process wrote is in the pipe already, unless a grandchild holds it open
 
 
@@ -49,6 +51,7 @@ class Supervisor:
         self._pending: dict[str, bytes] = {}
         self._selector = selectors.DefaultSelector()
         self._requested = False
+        self._width = NAME_WIDTH
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -70,6 +73,7 @@ class Supervisor:
         assert process.stdout is not None  # noqa: S101 - we asked for a pipe
         os.set_blocking(process.stdout.fileno(), False)
         self._processes[name] = process
+        self._width = max(self._width, len(name))
         self._selector.register(process.stdout, selectors.EVENT_READ, name)
 
     def finish(self, name: str, seconds: float) -> int:
@@ -107,15 +111,23 @@ class Supervisor:
         self._write(text.encode() + b"\n")
 
     def stop(self) -> None:
-        """Stop all, the last started first: TERM to the whole group, KILL when the time is over."""
-        for name, process in reversed(self._processes.items()):
+        """Stop all, the last started first: TERM to the whole group, KILL when the time is over.
+
+        Those of one service (fanout.1, fanout.2) leave together: one after the other, each would hand its clients to
+        the next that has to go, and each would take its time.
+        """
+        for _, service in itertools.groupby(reversed(self._processes), key=lambda name: name.partition(".")[0]):
+            names = list(service)
+            leaving = [self._processes[name] for name in names]
             deadline = time.monotonic() + STOP_SECONDS
-            _signal_group(process, signal.SIGTERM)
-            while process.poll() is None and time.monotonic() < deadline:
+            for process in leaving:
+                _signal_group(process, signal.SIGTERM)
+            while any(process.poll() is None for process in leaving) and time.monotonic() < deadline:
                 self._turn(deadline - time.monotonic())
-            _signal_group(process, signal.SIGKILL)
-            process.wait()
-            self._last_words(name)
+            for name, process in zip(names, leaving, strict=True):
+                _signal_group(process, signal.SIGKILL)
+                process.wait()
+                self._last_words(name)
         self._processes.clear()
 
     def _turn(self, seconds: float) -> None:
@@ -142,7 +154,7 @@ class Supervisor:
         if rest:
             self._pending[name] = rest
         for line in lines:
-            self._write(f"{name:<7} | ".encode() + line + b"\n")
+            self._write(f"{name:<{self._width}} | ".encode() + line + b"\n")
         return bool(data)
 
     def _last_words(self, name: str) -> None:

@@ -1,21 +1,26 @@
 """`./dev run` and a Procfile runner, as a user has them: real servers, real services, over the network."""
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from deploy.local.place import CHECKOUT, Account, DataDirectory
 from tests.support.client import call, round_trip, unique_username
+from tests.support.ports import steady_port
 from tests.support.processes import (
     BIN_DIR,
+    PORT_NAMES,
     Program,
     clean_environ,
     free_ports,
@@ -107,6 +112,38 @@ def test_nothing_is_left(data_directories: Callable[[str], DataDirectory], numbe
             assert len(running.members()) >= 5  # the launcher, two services, two servers
             assert running.end(number) == (-number if number == signal.SIGKILL else 0)
             running.assert_nothing_left()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shares a port's connections out")
+def test_processes(data_directories: Callable[[str], DataDirectory]) -> None:
+    """--processes 2: one migration, four processes, sockets at both hubs; Ctrl-C drains both and leaves nothing."""
+    data = data_directories("dev-run")
+    data.create()
+    ports = {name: str(steady_port(10)) for name in PORT_NAMES}
+    environ = clean_environ(**ports, RUNFEED_DATA=str(data.path), FANOUT_DRAIN="1")
+    command: list[str | Path] = [CHECKOUT / "dev", "run", "--processes", "2"]
+    with program(command, environ, data.path / "run.log") as running, contextlib.ExitStack() as stack:
+        output = running.says(READY)
+        admins = [int(ports[name]) + more for name in ("API_ADMIN_PORT", "FANOUT_ADMIN_PORT") for more in (0, 10)]
+        assert [call(admin, "GET", "/readyz").status for admin in admins] == [200] * 4
+        round_trip(ports["API_PORT"], ports["FANOUT_PORT"])
+        url = f"ws://127.0.0.1:{ports['FANOUT_PORT']}/ws?username={unique_username()}"
+        sockets = [stack.enter_context(connect(url, proxy=None)) for _ in range(30)]
+        assert all(call(admin, "GET", "/stats").json()["connections"] for admin in admins[2:])
+        running.process.send_signal(signal.SIGINT)
+        for socket in sockets:
+            with pytest.raises(ConnectionClosed) as end:
+                socket.recv(timeout=10)
+            assert end.value.rcvd is not None
+            assert end.value.rcvd.code == 1012
+        assert running.process.wait(30) == 0
+        running.assert_nothing_left()
+
+    assert len(re.findall(r"\| applied \S+_append", output)) == 1
+    for name in ("api.1", "api.2", "fanout.1", "fanout.2"):
+        assert re.search(rf"^{re.escape(name)} +\| ", output, re.MULTILINE)
+    for admin in admins:
+        assert f"http://127.0.0.1:{admin}" in output
 
 
 def test_given_database(database_url: str, data_directories: Callable[[str], DataDirectory]) -> None:

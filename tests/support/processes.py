@@ -35,6 +35,8 @@ def clean_environ(**names: str) -> dict[str, str]:
         *PORT_NAMES,
         "PORT",
         "BIND",
+        "API_REUSE_PORT",
+        "FANOUT_REUSE_PORT",
         "DATABASE_URL",
         "REDIS_URL",
         "FANOUT_HISTORY_URL",

@@ -108,6 +108,21 @@ def test_port_in_use(variable: str, redis_url: str, free_port: Callable[[], int]
     assert port in line
 
 
+@pytest.mark.parametrize("share", ["0", "1"])
+def test_shared_by_all_or_none(share: str, redis_url: str, free_port: Callable[[], int]) -> None:
+    """One hub that does not share its port is enough: the second is refused, and told how they could share it."""
+    with socket.create_server(("127.0.0.1", 0), reuse_port=share == "0") as taken:
+        port = str(taken.getsockname()[1])
+        ports = {"FANOUT_PORT": port, "FANOUT_ADMIN_PORT": str(free_port())}
+        ended = run(REDIS_URL=redis_url, FANOUT_REUSE_PORT=share, **ports)
+
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("fanout: FANOUT_PORT: ")
+    assert "hubs of one user share it if all have FANOUT_REUSE_PORT=1" in line
+    assert port in line
+
+
 def test_bad_setting() -> None:
     """A bad value is one line with variable, rule and value, and exit code 2."""
     ended = run(PING_INTERVAL="soon")

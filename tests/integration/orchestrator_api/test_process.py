@@ -43,7 +43,19 @@ async def test_port_in_use(migrated_database_url: str, api: Api) -> None:
     status, said = await command(DATABASE_URL=migrated_database_url, LOG_LEVEL="error", **ports)
 
     assert status == 1
-    assert said == f"orchestrator_api: port {api.service.port} is in use: set API_PORT to another\n"
+    assert said == (
+        f"orchestrator_api: port {api.service.port} is in use: set API_PORT to another,"
+        " or API_REUSE_PORT=1 in all that are to share it (of one user)\n"
+    )
+
+
+async def test_shared_by_all_or_none(migrated_database_url: str, api: Api) -> None:
+    """A port whose holder does not share it is refused to one that would, in the same line."""
+    ports = {"API_PORT": str(api.service.port), "API_ADMIN_PORT": "0", "API_REUSE_PORT": "1"}
+    status, said = await command(DATABASE_URL=migrated_database_url, LOG_LEVEL="error", **ports)
+
+    assert status == 1
+    assert said.startswith(f"orchestrator_api: port {api.service.port} is in use: set API_PORT to another, or API_REU")
 
 
 async def test_commands(database_url: str) -> None:

@@ -1,5 +1,7 @@
 """fanout.admin: readiness."""
 
+import dataclasses
+
 import pytest
 
 from fanout.admin import State
@@ -43,6 +45,15 @@ def test_one_way_is_enough(live: bool, history: str, status: int, degraded: list
     found, body = state(False, live, history=history).readiness()
 
     assert (found, body["degraded"], body["history"]) == (status, degraded, history)
+
+
+def test_not_before_the_port_is_open() -> None:
+    """A hub that could serve and does not listen yet is able and not ready."""
+    closed = dataclasses.replace(state(False, True), listening=lambda: False)
+
+    assert closed.able()
+    assert closed.readiness()[0] == 503
+    assert closed.readiness()[1]["status"] == "not_ready"
 
 
 def test_beacon_age() -> None:

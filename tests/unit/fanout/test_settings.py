@@ -1,5 +1,8 @@
 """fanout.settings: read once, checked at the start."""
 
+import socket
+import sys
+
 import pytest
 
 from fanout.errors import SettingsError
@@ -16,6 +19,7 @@ def test_defaults() -> None:
     assert (settings.hold, settings.ping_interval, settings.ping_grace, settings.drain) == (0.05, 25, 10, 5)
     assert settings.handshakes_per_s == 500
     assert settings.compression is False
+    assert settings.reuse_port is False
 
 
 def test_values() -> None:
@@ -73,6 +77,8 @@ def test_port_stands_in() -> None:
         ("ALLOWED_ORIGINS", "*"),
         ("ALLOWED_ORIGINS", "https://a.example/"),
         ("ALLOWED_ORIGINS", ","),
+        ("FANOUT_REUSE_PORT", "yes"),
+        ("FANOUT_REUSE_PORT", "2"),
         ("FANOUT_HOLD_MS", "0.5"),
         ("FANOUT_HOLD_MS", "99999"),
         ("PING_INTERVAL", "nan"),
@@ -93,6 +99,26 @@ def test_bad_value(variable: str, value: str) -> None:
 
     assert (bad.value.variable, bad.value.value) == (variable, value)
     assert bad.value.rule.startswith("must ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shares a port's connections out")
+def test_shared_port() -> None:
+    """FANOUT_REUSE_PORT is 1 or 0."""
+    assert Settings.from_env({"FANOUT_REUSE_PORT": "1"}).reuse_port is True
+    assert Settings.from_env({"FANOUT_REUSE_PORT": "0"}).reuse_port is False
+
+
+@pytest.mark.parametrize("missing", ["the option", "its meaning"])
+def test_shared_port_elsewhere(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """Where no port can be shared, or sharing gives one process all, FANOUT_REUSE_PORT=1 is refused by its name."""
+    if missing == "the option":
+        monkeypatch.delattr(socket, "SO_REUSEPORT")
+    else:
+        monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(SettingsError, match=r"^FANOUT_REUSE_PORT: must be 0 here: only Linux .*, not '1'$"):
+        Settings.from_env({"FANOUT_REUSE_PORT": "1"})
+
+    assert Settings.from_env({"FANOUT_REUSE_PORT": "0"}).reuse_port is False
 
 
 def test_bad_url_is_masked() -> None:

@@ -1,5 +1,8 @@
 """orchestrator_api/settings.py: what can be set, and what is said of a bad value."""
 
+import socket
+import sys
+
 import pytest
 
 from orchestrator_api.errors import StartError
@@ -14,6 +17,7 @@ def test_defaults() -> None:
 
     assert (settings.bind, settings.port, settings.admin_port) == ("127.0.0.1", 8081, 8082)
     assert settings.allowed_origins is None
+    assert settings.reuse_port is False
 
 
 def test_port_stands_in() -> None:
@@ -29,6 +33,7 @@ def test_port_stands_in() -> None:
         ("API_PORT", "http", "must be a port"),
         ("API_PORT", "65536", "must be a port"),
         ("API_ADMIN_PORT", "-1", "must be a port"),
+        ("API_REUSE_PORT", "yes", "must be 0 or 1"),
         ("DATABASE_URL", "mysql://h", "must be a URL that begins with postgresql://"),
         ("REDIS_URL", "http://h", "must be a URL that begins with redis://"),
         ("ALLOWED_ORIGINS", "app.example.com", "must be origins like"),
@@ -44,6 +49,24 @@ def test_bad_value(variable: str, value: str, rule: str) -> None:
 
     assert str(caught.value).startswith(f"{variable} {rule}")
     assert str(caught.value).endswith(f"not {value!r}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shares a port's connections out")
+def test_shared_port() -> None:
+    """API_REUSE_PORT is 1 or 0."""
+    assert Settings.from_env({**REQUIRED, "API_REUSE_PORT": "1"}).reuse_port is True
+    assert Settings.from_env({**REQUIRED, "API_REUSE_PORT": "0"}).reuse_port is False
+
+
+@pytest.mark.parametrize("missing", ["the option", "its meaning"])
+def test_shared_port_elsewhere(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """Where no port can be shared, or sharing gives one process all, API_REUSE_PORT=1 is refused by its name."""
+    if missing == "the option":
+        monkeypatch.delattr(socket, "SO_REUSEPORT")
+    else:
+        monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(StartError, match=r"^API_REUSE_PORT must be 0 here: only Linux .*, not '1'$"):
+        Settings.from_env({**REQUIRED, "API_REUSE_PORT": "1"})
 
 
 def test_missing() -> None:
