@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tests.bench import api, hub
+from tests.bench import api, hub, long
 from tests.bench.servers import HUBS, PEERS, Bench, Start, compressing, ours
 
 SHORT_PART = 0.4  # of the time, in the short form
@@ -39,6 +39,11 @@ class Cases:
             "one by one": partial(self._handshakes, False),
             "compression": self._compression,
             "api": self._api,
+            "history": partial(self._long, "history", long.history),
+            "heads": self._heads,
+            "seed": partial(self._long, "seed", long.seed),
+            "growth": partial(self._long, "growth", lambda bench: long.grown(bench, ours)),
+            "leak": partial(self._long, "leak", lambda bench: long.leak(bench, ours)),
         }
 
     def _starts(self, *but: str) -> dict[str, Start]:
@@ -77,6 +82,13 @@ class Cases:
 
         found = hub.in_turn({"plain": ours, "compressed": compressing}, self.rounds, measured)
         return {name: {"runfeed": figures} for name, figures in found.items()}
+
+    def _long(self, name: str, measure: Callable[[Bench], hub.Figures], bench: Bench) -> Found:
+        """Once is enough: these take minutes, and what they look for does not come and go."""
+        return {name: {"runfeed": hub.summed([measure(bench)])}}
+
+    def _heads(self, bench: Bench) -> Found:
+        return {name: {"runfeed": hub.summed([figures])} for name, figures in long.heads(bench).items()}
 
     def _api(self, bench: Bench) -> Found:
         return api.measure(bench, self.rounds, 2.0 if self.short else 4.0)

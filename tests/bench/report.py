@@ -88,6 +88,11 @@ CHECKS = (
     Check("one hot user", "one hot user", "a_second", "runfeed", least=0.8, other="64 callers"),
     Check("poll, unchanged", "poll, unchanged", "a_second", "aiohttp", least=0.6, other="empty"),
     Check("poll, 30 events", "poll, 30 events", "a_second", "aiohttp", least=0.4, other="empty"),
+    Check("history of 100,000 events, MiB", "history", "grown_mib", "", most=16),
+    Check("10,000 heads beside one, time", "10,000 heads", "p50_ms", "runfeed", most=80, other="one head"),
+    Check("10,000 sockets beside 1,000", "growth", "cpu_us", "runfeed", most=1.2, other="broadcast"),
+    Check("the seed's load, p99 in ms", "seed", "p99_ms", "", most=250),
+    Check("memory after 100,000 sockets", "leak", "grown", "", most=1.02),
 )
 
 

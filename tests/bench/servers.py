@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -52,6 +54,13 @@ class Server:
     def memory(self) -> int:
         """Bytes."""
         return machine.resident(self.pid)
+
+    def metric(self, name: str) -> float:
+        """A metric without labels, from its admin port."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        (found,) = (line for line in lines if line.startswith(f"{name} "))
+        return float(found.rpartition(" ")[2])
 
 
 @contextmanager
@@ -153,6 +162,11 @@ class Tool:
         assert self.process.stdin is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
+
+    def spoke(self) -> bool:
+        """Whether there is a line to read."""
+        assert self.process.stdout is not None
+        return bool(select.select([self.process.stdout], [], [], 0)[0])
 
     def says(self) -> dict[str, float]:
         """Its next line. RuntimeError when it ended."""
