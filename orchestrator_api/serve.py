@@ -16,6 +16,7 @@ from aiohttp import web
 from orchestrator_api import crash
 from orchestrator_api.admin import Readiness, healthy, metrics_page
 from orchestrator_api.errors import StartError, Unavailable
+from orchestrator_api.front import Front, Handler
 from orchestrator_api.history import History
 from orchestrator_api.metrics import Metrics
 from orchestrator_api.publish import Publisher
@@ -24,7 +25,7 @@ from orchestrator_api.record import Recorder
 from orchestrator_api.settings import Settings
 from orchestrator_api.store import Reader
 from orchestrator_api.trace import Tracer
-from orchestrator_api.web import BODY_BYTES, IDLE_S, Connection, Handler, Origins, expect, observe
+from orchestrator_api.web import IDLE_S, Connection, Origins
 
 log = structlog.get_logger("orchestrator_api")
 
@@ -35,42 +36,41 @@ LAG_S = 0.5  # seconds between looks at how late the loop's timers are
 RECENT_S = 300.0  # seconds: feeds with events since then are named in the first beacons
 
 
-def routes(receiver: Receiver, history: History, tracer: Tracer, readiness: Readiness) -> list[web.RouteDef]:
+Call = tuple[str, str, Handler]  # method, path with at most one {name} in it, what answers
+
+
+def routes(receiver: Receiver, history: History, tracer: Tracer, readiness: Readiness) -> list[Call]:
     """Returns the API's routes: all under /api/v1, and runs at the root as well."""
-    runs: list[tuple[str, str, Handler]] = [
+    runs: list[Call] = [
+        ("POST", "/runs/{run_id}/events", receiver.append_events),
+        ("GET", "/runs/{run_id}/events", history.run_events),
         ("POST", "/runs", receiver.create_run),
         ("GET", "/runs", history.runs),
         ("GET", "/runs/{run_id}", history.run),
-        ("POST", "/runs/{run_id}/events", receiver.append_events),
-        ("GET", "/runs/{run_id}/events", history.run_events),
     ]
-    feeds: list[tuple[str, str, Handler]] = [
+    feeds: list[Call] = [
         ("GET", "/feeds/{username}/events", history.feed_events),
         ("POST", "/feeds/heads", history.heads),
         ("POST", "/feeds/events", history.feeds_events),
         ("GET", "/runs/{run_id}/trace", tracer.event),
     ]
-    found = [(method, prefix + path, handler) for prefix in ("/api/v1", "") for method, path, handler in runs]
+    found = [(method, prefix + path, handler) for prefix in ("", "/api/v1") for method, path, handler in runs]
     found += [(method, "/api/v1" + path, handler) for method, path, handler in feeds]
-    found += [("GET", "/healthz", healthy), ("GET", "/readyz", readiness.ready_in_public)]
-    return [
-        (web.get if method == "GET" else web.post)(path, handler, expect_handler=expect)
-        for method, path, handler in found
-    ]
+    return [*found, ("GET", "/healthz", healthy), ("GET", "/readyz", readiness.ready_in_public)]
 
 
 @asynccontextmanager
-async def listening(app: web.Application, host: str, port: int, variable: str) -> AsyncIterator[int]:
-    """Serves an application while the context lasts. Raises StartError that names the variable of a port in use."""
+async def listening(front: Front, host: str, port: int, variable: str) -> AsyncIterator[int]:
+    """Serves a Front while the context lasts. Raises StartError that names the variable of a port in use."""
     # handler_cancellation: a caller that goes away is withdrawn
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
+    manager = web.Server(front.handle, request_factory=front.request, handler_cancellation=True)  # type: ignore[arg-type]
+    runner = web.ServerRunner(manager, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     loop = asyncio.get_running_loop()
 
     def connection() -> Connection:
-        assert runner.server is not None  # noqa: S101 - it is set up
         return Connection(
-            runner.server,
+            manager,
             loop=loop,
             access_log=None,  # type: ignore[arg-type]  # none
             keepalive_timeout=IDLE_S,
@@ -118,17 +118,22 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         "orchestrator_waiting_bytes", "Bytes of events that wait to be stored.", lambda: recorder.waiting()[1]
     )
     tracer = Tracer(reader, publisher.trace, publisher.api)
-    app = _application(settings, metrics, routes(Receiver(recorder, reader), History(reader), tracer, readiness))
-    admin_app = web.Application()
-    admin_app.add_routes([web.get("/healthz", healthy), web.get("/readyz", readiness.ready)])
-    admin_app.add_routes([web.get("/metrics", metrics_page(metrics))])
+    origins = Origins(settings.allowed_origins)
+    calls = routes(Receiver(recorder, reader), History(reader), tracer, readiness)
+    admin_calls: list[Call] = [
+        ("GET", "/healthz", healthy),
+        ("GET", "/readyz", readiness.ready),
+        ("GET", "/metrics", metrics_page(metrics)),
+    ]
     async with AsyncExitStack() as stack:
         stack.push_async_callback(reader.close)
         stack.push_async_callback(readiness.close)
         admin = await stack.enter_async_context(
-            listening(admin_app, settings.bind, settings.admin_port, "API_ADMIN_PORT")
+            listening(Front(admin_calls, origins, None), settings.bind, settings.admin_port, "API_ADMIN_PORT")
         )
-        api = await stack.enter_async_context(listening(app, settings.bind, settings.port, "API_PORT"))
+        api = await stack.enter_async_context(
+            listening(Front(calls, origins, metrics), settings.bind, settings.port, "API_PORT")
+        )
         async with asyncio.TaskGroup() as tasks:
             stages = [
                 tasks.create_task(recorder.run(), name="record"),
@@ -156,14 +161,6 @@ async def serve(settings: Settings) -> None:
         await stop.wait()
         log.info("orchestrator.draining")
     log.info("orchestrator.stopped")
-
-
-def _application(settings: Settings, metrics: Metrics, found: list[web.RouteDef]) -> web.Application:
-    origins = Origins(settings.allowed_origins)
-    app = web.Application(client_max_size=BODY_BYTES, middlewares=[observe(origins, metrics)])
-    app.on_response_prepare.append(origins.on_prepare)
-    app.add_routes(found)
-    return app
 
 
 async def _name_recent(reader: Reader, publisher: Publisher) -> None:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from aiohttp import web
 
 from orchestrator_api import events
 from orchestrator_api.errors import BadRequest, Problem
 from orchestrator_api.store import Reader
-from orchestrator_api.web import json_response, path_name, query_name
+from orchestrator_api.web import Answer, Request, json_response, path_name, query_name
 
 REMEMBERED = 10_000  # frames, some 3 MiB: minutes at the rates at which somebody looks
 
@@ -61,7 +60,7 @@ class Tracer:
         self._trace = trace
         self._api = api
 
-    async def event(self, request: web.Request) -> web.Response:
+    async def event(self, request: Request) -> Answer:
         """GET /runs/{run_id}/trace?seq=N: when the event was stored, and how far this process brought it."""
         run_id = path_name(request, "run_id", events.RUN_ID)
         seq = query_name(request, "seq", events.CURSOR)
