@@ -1,6 +1,5 @@
 """What became of an event on its way out: a bounded memory of this process, to answer "why did nobody see it?"."""
 
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,10 @@ class Passage:
     reason: str | None = None
     receivers: int | None = None
 
+    def note(self, state: str, at: float, reason: str | None = None, receivers: int | None = None) -> None:
+        """It came so far."""
+        self.state, self.at, self.reason, self.receivers = state, at, reason, receivers
+
     def body(self) -> dict[str, Any]:
         """Returns the members that are known."""
         known = {"state": self.state, "at": round(self.at, 6), "reason": self.reason, "receivers": self.receivers}
@@ -36,16 +39,12 @@ class Trace:
     def __init__(self) -> None:
         self._passages: OrderedDict[tuple[str, int], Passage] = OrderedDict()
 
-    def note(self, username: str, event_id: int, state: str, reason: str | None = None) -> None:
-        """A frame came so far now."""
-        self._passages[username, event_id] = Passage(state, time.time(), reason)
+    def begin(self, username: str, event_id: int, state: str, reason: str | None, at: float) -> Passage:
+        """A frame sets out. Returns its passage, which whoever brings it on keeps up to date."""
+        passage = self._passages[username, event_id] = Passage(state, at, reason)
         if len(self._passages) > REMEMBERED:
             self._passages.popitem(last=False)
-
-    def acknowledged(self, username: str, event_id: int, receivers: int) -> None:
-        """Redis took it, and passed it on to so many subscribers."""
-        self.note(username, event_id, "acknowledged")
-        self._passages[username, event_id].receivers = receivers
+        return passage
 
     def find(self, username: str, event_id: int) -> Passage | None:
         """Returns how far it came, or None: another process published it, or it is forgotten."""

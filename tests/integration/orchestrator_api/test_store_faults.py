@@ -260,7 +260,7 @@ async def test_withdrawn(api: Api) -> None:
     assert (await taken).numbers == [(1, 1)]
     await stranger.close()
 
-    assert not waiting.answer.done()
+    assert waiting.answer.cancelled()
     assert await api.append("r1", {"type": "b"}) == [(2, 2)]
 
 
