@@ -32,6 +32,7 @@ RULES = {
 
 RESERVED = ("id", "seq", "recorded_at", "control")
 TERMINAL = {"workflow_completed": "completed", "workflow_failed": "failed", "workflow_cancelled": "cancelled"}
+ENDED = frozenset(TERMINAL.values())
 RENDERING = "steps_completed"  # the steps are done and an external render is watched
 STATUSES = ("queued", "running", "rendering", *TERMINAL.values())
 
@@ -63,7 +64,7 @@ class Event:
     @property
     def terminal(self) -> bool:
         """True when it ends its run."""
-        return self.status in TERMINAL.values()
+        return self.status in ENDED
 
 
 def frame(event_id: int, seq: int, tail: bytes) -> bytes:
@@ -153,12 +154,13 @@ def event(value: Any, run_id: str, username: str, now: float, field: str = "body
     """
     given = an_object(value, field)
     fields = dict(given)
-    for reserved in RESERVED:
-        if reserved in fields:
-            raise BadRequest(_inside(field, reserved), "is given by the server and reserved")
-    for own, expected in (("run_id", run_id), ("username", username)):
-        if fields.pop(own, expected) != expected:
-            raise BadRequest(_inside(field, own), "must be the run's own, or left out")
+    if not fields.keys().isdisjoint(RESERVED):
+        reserved = next(name for name in RESERVED if name in fields)
+        raise BadRequest(_inside(field, reserved), "is given by the server and reserved")
+    if fields.pop("run_id", run_id) != run_id:
+        raise BadRequest(_inside(field, "run_id"), "must be the run's own, or left out")
+    if fields.pop("username", username) != username:
+        raise BadRequest(_inside(field, "username"), "must be the run's own, or left out")
     kind = fields.pop("type", None)
     if not isinstance(kind, str) or not TYPE.fullmatch(kind):
         raise BadRequest(_inside(field, "type"), RULES[TYPE])
@@ -169,12 +171,8 @@ def event(value: Any, run_id: str, username: str, now: float, field: str = "body
     key = fields.get("event_id")
     if "event_id" in fields:
         name(KEY, key, _inside(field, "event_id"))
-    before = b'"run_id":"%b","username":"%b","type":"%b","timestamp":%b,"recorded_at":' % (
-        run_id.encode(),
-        username.encode(),
-        kind.encode(),
-        orjson.dumps(timestamp),
-    )
+    start = f'"run_id":"{run_id}","username":"{username}","type":"{kind}","timestamp":'
+    before = start.encode() + orjson.dumps(timestamp) + b',"recorded_at":'
     most = FRAME_BYTES - len(before) - NUMBERS_BYTES
     encoded = keepable(fields, field, most, f"its frame must not exceed {FRAME_BYTES} bytes")
     after = b"," + encoded[1:] if fields else b"}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
@@ -73,6 +74,7 @@ class RequestLog:
         self._heads: dict[tuple[str, str, int], str] = {}  # the lines' first parts: as many as routes have statuses
         self._second = -1
         self._date = ""
+        self._lines: list[str] = []  # of this turn of the event loop: one write for all of them
 
     def __call__(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered. route: its template, never its path."""
@@ -90,9 +92,17 @@ class RequestLog:
         if second != self._second:
             self._second = second
             self._date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._flush)
         line = f'{head},"ms":{1000 * seconds:.1f},"timestamp":"{self._date}.{int(1e6 * (now - second)):06d}Z"}}\n'
-        self._stream.write(line)
-        self._stream.flush()
+        self._lines.append(line)
+
+    def _flush(self) -> None:
+        lines = "".join(self._lines)
+        self._lines.clear()
+        if self._stream is not None:
+            self._stream.write(lines)
+            self._stream.flush()
 
 
 def _json(values: dict[str, Any], default: Any = None, **_: Any) -> str:

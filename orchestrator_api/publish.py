@@ -8,7 +8,6 @@ import asyncio
 import random
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -98,17 +97,6 @@ class _Link(asyncio.Protocol):
         self.closed.set_result(None)
 
 
-@dataclass(slots=True)
-class _Frame:
-    """One frame on its way. at: monotonic seconds, of its coming."""
-
-    at: float
-    size: int  # bytes of its command
-    username: str
-    event_id: int
-    passage: Passage
-
-
 class Publisher:
     """Publishes frames and beacons. `run` is its task; everything else returns at once."""
 
@@ -116,8 +104,8 @@ class Publisher:
         self._url = url
         self._metrics = metrics
         self._link: _Link | None = None
-        self._waiting: deque[tuple[_Frame, bytes]] = deque()  # with its command
-        self._sent: deque[tuple[float, int, _Frame | None]] = deque()  # unanswered: (monotonic s, bytes, no beacon's)
+        self._waiting: deque[tuple[Passage, bytes]] = deque()  # with its command
+        self._sent: deque[Passage] = deque()  # unanswered
         self._bytes = 0  # of both
         self._recent: dict[str, tuple[int, float]] = {}  # username: (head that may be named, monotonic seconds)
         self._answered = asyncio.Event()
@@ -136,13 +124,13 @@ class Publisher:
         now, at = time.monotonic(), time.time()
         for username, event_id, run_id, frame in frames:
             command = _publish(run_id, frame)
-            passage = self.trace.begin(username, event_id, "waiting", self.error or None, at)
-            each = _Frame(now, len(command), username, event_id, passage)
+            passage = Passage(username, event_id, len(command), now, "waiting", at, self.error or None)
+            self.trace.begin(passage)
             if self._bytes + len(command) > BOUND:
-                self._give_up("full", each, now)
+                self._give_up("full", passage, now)
             else:
                 self._bytes += len(command)
-                self._waiting.append((each, command))
+                self._waiting.append((passage, command))
         crash.point("publish.before_write")
         self._flush(now)
         crash.point("publish.after_write")
@@ -179,10 +167,11 @@ class Publisher:
         if self._link is None or not self._waiting:
             return
         at = time.time()
-        for frame, _ in self._waiting:
-            self._sent.append((now, frame.size, frame))
-            self._name(frame.username, frame.event_id, now)
-            frame.passage.note("handed", at)
+        for passage, _ in self._waiting:
+            passage.since = now
+            passage.note("handed", at)
+            self._sent.append(passage)
+            self._name(passage.username, passage.event_id, now)
         self._link.transport.write(b"".join([command for _, command in self._waiting]))
         self._waiting.clear()
 
@@ -190,10 +179,10 @@ class Publisher:
         known = self._recent.get(username)
         self._recent[username] = (max(head, known[0]) if known else head, now)
 
-    def _give_up(self, reason: str, frame: _Frame, now: float) -> None:
+    def _give_up(self, reason: str, passage: Passage, now: float) -> None:
         self._metrics.publish_dropped(reason, 1)
-        self._name(frame.username, frame.event_id, now)
-        frame.passage.note("dropped", time.time(), reason)
+        self._name(passage.username, passage.event_id, now)
+        passage.note("dropped", time.time(), reason)
 
     def _replied(self, replies: list[Any]) -> None:
         at = time.time()
@@ -201,16 +190,16 @@ class Publisher:
         for reply in replies:
             if not self._sent:
                 break
-            _, size, frame = self._sent.popleft()
-            self._bytes -= size
-            if frame is None:
+            passage = self._sent.popleft()
+            self._bytes -= passage.size
+            if not passage.username:
                 continue
             if isinstance(reply, hiredis.ReplyError):
                 self._metrics.publish_dropped("refused", 1)
-                frame.passage.note("dropped", at, f"refused: {reply}")
+                passage.note("dropped", at, f"refused: {reply}")
             else:
                 published += 1
-                frame.passage.note("acknowledged", at, None, reply)
+                passage.note("acknowledged", at, None, reply)
         self._metrics.published(published)
         self._answered.set()
 
@@ -220,11 +209,11 @@ class Publisher:
             return
         self._link = None
         at = time.time()
-        for _, _, frame in self._sent:
-            if frame is not None:
+        for passage in self._sent:
+            if passage.username:
                 self._metrics.publish_dropped("slow", 1)
-                frame.passage.note("dropped", at, "the connection ended before Redis answered")
-        self._bytes -= sum(size for _, size, _ in self._sent)
+                passage.note("dropped", at, "the connection ended before Redis answered")
+        self._bytes -= sum(passage.size for passage in self._sent)
         self._sent.clear()
 
     async def _keep_connected(self) -> None:
@@ -289,11 +278,11 @@ class Publisher:
             await asyncio.sleep(TICK_S)
 
     def _drop_late(self, now: float) -> None:
-        while self._waiting and now - self._waiting[0][0].at > TAKE_S:
-            frame, _ = self._waiting.popleft()
-            self._bytes -= frame.size
-            self._give_up("away", frame, now)
-        if self._link and self._sent and now - self._sent[0][0] > TAKE_S:
+        while self._waiting and now - self._waiting[0][0].since > TAKE_S:
+            passage, _ = self._waiting.popleft()
+            self._bytes -= passage.size
+            self._give_up("away", passage, now)
+        if self._link and self._sent and now - self._sent[0].since > TAKE_S:
             log.warning("orchestrator.publish.redis_stuck", unanswered=len(self._sent))
             self._link.transport.abort()
 
@@ -312,6 +301,6 @@ class Publisher:
                 beacon["bye"] = True
             command = _command("PUBLISH", BEACON_CHANNEL, orjson.dumps({"beacon": beacon}))
             self._link.transport.write(command)
-            self._sent.append((now, len(command), None))
+            self._sent.append(Passage("", 0, len(command), now, "handed", beacon["at"]))
             self._bytes += len(command)
         crash.point("publish.after_beacon")

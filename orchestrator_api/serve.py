@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import signal
 import socket
 import time
@@ -33,6 +34,7 @@ UNREAD_S = 10.0  # seconds that a peer may read nothing of what waits for it
 BACKLOG = 4096  # connections that may wait to be accepted
 SHUTDOWN_S = 5.0  # seconds for requests that run when TERM comes
 LAG_S = 0.5  # seconds between looks at how late the loop's timers are
+GC_THRESHOLDS = (20_000, 20, 20)  # objects and rounds: an append makes some fifty, none of them in a cycle
 RECENT_S = 300.0  # seconds: feeds with events since then are named in the first beacons
 
 
@@ -157,6 +159,9 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with running(settings) as service:
+        gc.collect()
+        gc.freeze()  # what lives as long as the process
+        gc.set_threshold(*GC_THRESHOLDS)
         log.info("orchestrator.listening", bind=settings.bind, port=service.port, admin_port=service.admin_port)
         await stop.wait()
         log.info("orchestrator.draining")

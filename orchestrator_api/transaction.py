@@ -79,18 +79,19 @@ def arguments(group: list[Append]) -> tuple[list[Any], ...]:
 
 @dataclass(slots=True)
 class _Place:
-    """Where an append's events stand among a call's: its feed and run by index, and what they come after."""
+    """Where an append's events stand among a call's: its feed and run by index from 1, and what they come after."""
 
     append: Append
     feed: int
     run: int
     after_id: int
     after_seq: int
+    after: int
 
 
 @dataclass(slots=True)
 class Plain:
-    """append_plain's arrays for a group, and how its answer becomes numbers. Every index counts from 0 here."""
+    """append_plain's arrays for a group, and how its answer becomes numbers."""
 
     feeds: list[str]
     runs: list[str] = field(default_factory=list)
@@ -98,14 +99,23 @@ class Plain:
     feed_counts: list[int] = field(default_factory=list)
     run_counts: list[int] = field(default_factory=list)
     said: list[tuple[str | None, float | None, str | None]] = field(default_factory=list)  # status, progress, step
-    events: list[tuple[int, int, int, int, str]] = field(default_factory=list)  # feed, run, its place in each, tail
+    tails: list[bytes] = field(default_factory=list)
     places: list[_Place] = field(default_factory=list)
 
-    def arguments(self) -> tuple[list[Any] | None, ...]:
+    def arguments(self) -> tuple[Any, ...]:
         """Returns the arrays, from feed_names on. None: nothing in it, which is cheaper than an array of nulls."""
         said = [None if all(value is None for value in each) else list(each) for each in zip(*self.said, strict=True)]
-        columns = [list(each) for each in zip(*self.events, strict=True)]
-        return self.feeds, self.feed_counts, self.runs, self.owners, self.run_counts, *said, *columns
+        places = (
+            [place.feed for place in self.places],
+            [place.run for place in self.places],
+            [place.after_id for place in self.places],
+            [place.after_seq for place in self.places],
+            [place.after for place in self.places],
+            [len(place.append.tails) for place in self.places],
+        )
+        # One text: JSON has no line break outside of strings, and in them it is escaped.
+        tails = b"\n".join(self.tails).decode()
+        return self.feeds, self.feed_counts, self.runs, self.owners, self.run_counts, *said, *places, tails
 
     def stored(self, row: Any) -> tuple[list[tuple[Append, Stored]], list[tuple[str, int, str, bytes]]]:
         """Returns what each append came to, and the frames by feed and id. row: what append_plain answered."""
@@ -118,10 +128,10 @@ class Plain:
         frames: list[tuple[str, int, str, bytes]] = []
         for place in self.places:
             append = place.append
-            first_id = ids[place.feed] + place.after_id + 1
-            first_seq = seqs[place.run] + place.after_seq + 1
+            first_id = ids[place.feed - 1] + place.after_id + 1
+            first_seq = seqs[place.run - 1] + place.after_seq + 1
             numbers = [(first_id + n, first_seq + n) for n in range(len(append.tails))]
-            answers.append((append, Stored(append.run_id, statuses[place.run], numbers, new=True)))
+            answers.append((append, Stored(append.run_id, statuses[place.run - 1], numbers, new=True)))
             for (event_id, seq), tail in zip(numbers, append.tails, strict=True):
                 frames.append((append.username, event_id, append.run_id, frame(event_id, seq, tail)))
         return answers, frames
@@ -151,17 +161,15 @@ def plain(group: list[Append]) -> Plain | None:
 def _place(layout: Plain, run: int, appends: list[Append], feed: int) -> None:
     status = progress = step = None
     seq = 0
-    event_id = layout.feed_counts[feed]
     for append in appends:
-        layout.places.append(_Place(append, feed, run, event_id, seq))
-        for event, tail in zip(append.events, append.tails, strict=True):
-            event_id += 1
-            seq += 1
-            layout.events.append((feed + 1, run + 1, event_id, seq, tail.decode()))
+        layout.places.append(_Place(append, feed + 1, run + 1, layout.feed_counts[feed], seq, len(layout.tails)))
+        layout.tails += append.tails
+        layout.feed_counts[feed] += len(append.tails)
+        seq += len(append.tails)
+        for event in append.events:
             status = event.status or status
             progress = progress if event.progress is None else event.progress
             step = event.step or step
-    layout.feed_counts[feed] = event_id
     layout.run_counts.append(seq)
     layout.runs.append(appends[0].run_id)
     layout.owners.append(appends[0].username)

@@ -10,14 +10,15 @@
 --
 -- feed_names, run_names: sorted, each once; run_users: whose each run is. f_count, r_count: how many events each gets.
 -- r_status, r_progress, r_step: what the events say last of each run, null for nothing.
--- e_*: one entry an event: which feed and run (from 1), its place among this call's events of that feed and of that run.
+-- a_*: one entry an append: which feed and run (from 1), how many events of this call come before its own in that feed,
+-- in that run and in all, and how many its own are. tails: of all events, a line each: JSON has no line breaks.
 -- known_epoch: what this function said before in the same session, or ''. Only its first part, the life, can change while a
 -- session on a primary lasts: the rest changes with a restart, and reading it costs as much as two of these statements.
 -- f_last, r_last: the numbers before this call; statuses: those before it, by run.
 CREATE FUNCTION append_plain(
     now_s double precision, known_epoch text, feed_names text[], f_count integer[],
     run_names text[], run_users text[], r_count integer[], r_status text[], r_progress double precision[], r_step text[],
-    e_feed integer[], e_run integer[], e_id integer[], e_seq integer[], e_tail text[],
+    a_feed integer[], a_run integer[], a_id integer[], a_seq integer[], a_before integer[], a_events integer[], tails text,
     OUT f_last bigint[], OUT r_last bigint[], OUT statuses text[], OUT epoch text
 ) LANGUAGE plpgsql VOLATILE
 -- The plans are cached for the session's life: one made while the tables were small must not scan them when they are not.
@@ -29,6 +30,7 @@ DECLARE
     found text[];
     owners text[];
     current_life text;
+    tail text[] := string_to_array(tails, E'\n');
 BEGIN
     SELECT array_agg(username), array_agg(last_id) INTO found, f_last FROM (
         SELECT username, last_id FROM feeds WHERE username = ANY (feed_names)
@@ -50,8 +52,9 @@ BEGIN
     END IF;
 
     INSERT INTO events (username, id, run_id, seq, tail)
-    SELECT feed_names[e.feed], f_last[e.feed] + e.id, run_names[e.run], r_last[e.run] + e.seq, e.tail
-    FROM unnest(e_feed, e_run, e_id, e_seq, e_tail) AS e(feed, run, id, seq, tail);
+    SELECT feed_names[a.feed], f_last[a.feed] + a.id + n, run_names[a.run], r_last[a.run] + a.seq + n, tail[a.before + n]
+    FROM unnest(a_feed, a_run, a_id, a_seq, a_before, a_events) AS a(feed, run, id, seq, before, events),
+        LATERAL generate_series(1, a.events) AS n;
     UPDATE feeds SET last_id = last_id + c.events, updated_at = now_s
     FROM unnest(feed_names, f_count) AS c(usr, events) WHERE username = c.usr;
     UPDATE runs SET last_seq = last_seq + c.events,
@@ -78,4 +81,4 @@ ALTER FUNCTION append_events(integer, double precision, text[], text[], text[], 
     text[], bytea[], integer[], text[], text[], text[], text[], bytea[], text[], double precision[], text[])
     RESET plan_cache_mode;
 DROP FUNCTION append_plain(double precision, text, text[], integer[], text[], text[], integer[], text[], double precision[],
-    text[], integer[], integer[], integer[], integer[], text[]);
+    text[], integer[], integer[], integer[], integer[], integer[], integer[], text);

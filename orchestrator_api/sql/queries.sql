@@ -9,7 +9,8 @@ SELECT outcomes, statuses, run_ids, ids, seqs, made, epoch FROM append_events($1
     $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
 
 -- name: append_plain
-SELECT f_last, r_last, statuses, epoch FROM append_plain($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+SELECT f_last, r_last, statuses, epoch FROM append_plain($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+    $14, $15, $16, $17)
 
 -- name: owner
 -- Whose run it is: it never changes.
