@@ -1,12 +1,12 @@
 """Stage 2: store. Appends that arrive while one transaction runs are stored together by the next one.
 
 Two lanes, each with a connection of its own, run what groups.py hands them; callers only wait. sql/…_append.sql is the
-transaction. After the commit, and before the callers are answered, the frames are handed to stage 3.
+transaction, …_append_plain.sql its short form. After the commit, and before the callers are answered, the frames are handed to stage 3.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import asyncpg
@@ -178,11 +178,9 @@ class Recorder:
         due = self._queue.next_due(slow=slow)
         event = self._slowed if slow else self._offered
         event.clear()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(None if due is None else max(0.0, due - time.monotonic())):
                 await event.wait()
-        except TimeoutError:
-            pass
 
     async def _connect(self, slow: bool) -> asyncpg.Connection:
         """Returns a connection, however long it takes. While the first lane has none, callers are refused at once."""
@@ -238,14 +236,16 @@ class Recorder:
         if row and row["usernames"]:
             self._publisher.heads(dict(zip(row["usernames"], row["heads"], strict=True)), row["epoch"])
 
-    async def _store(self, connection: asyncpg.Connection, group: list[Append], wait_ms: int | None) -> None:
-        """Runs one group's transaction and answers its callers, whatever happens."""
+    async def _store(
+        self, connection: asyncpg.Connection, group: list[Append], wait_ms: int | None, *, short: bool = True
+    ) -> None:
+        """Runs one group's transaction and answers its callers, whatever happens. short: append_plain may be tried."""
         if connection.is_closed():
             self._queue.put_back(group, time.monotonic(), slow=False)
             return
         for attempt in range(DEADLOCK_TRIES):
             try:
-                settle = await self._transaction(connection, group, wait_ms)
+                left = await self._transaction(connection, group, wait_ms, short=short and wait_ms is None)
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
                 log.warning("orchestrator.record.tried_again", attempt=attempt, error=str(error))
                 continue
@@ -257,14 +257,15 @@ class Recorder:
             except asyncpg.PostgresError as error:
                 await self._failed(connection, group, wait_ms, error)
             else:
-                settle()
+                if left:
+                    await self._store(connection, left, wait_ms, short=False)
             return
         self._refuse(group, Unavailable("busy", "the database could not order this; nothing was stored, try again"))
 
     async def _transaction(
-        self, connection: asyncpg.Connection, group: list[Append], wait_ms: int | None
-    ) -> Callable[[], None]:
-        """Stores the group. Returns what is to be done after the commit."""
+        self, connection: asyncpg.Connection, group: list[Append], wait_ms: int | None, *, short: bool
+    ) -> list[Append]:
+        """Stores the group and answers its callers. Returns those that append_plain has left for append_events."""
         new_feeds = {append.username for append in group if append.create} - self._feeds
         if new_feeds:
             if len(self._feeds) > FEEDS_KNOWN:
@@ -277,27 +278,30 @@ class Recorder:
                 append.tails = [event.tail(now) for event in append.events]
         crash.point("record.before_transaction")
         began = time.perf_counter()
-        layout = plain(group) if wait_ms is None else None
-        row = None
+        layout = plain(group) if short else None
         if layout is not None:
             row = await connection.fetchrow(store.QUERIES["append_plain"], now, self._epoch, *layout.arguments())
-        if layout is None or row is None or row["f_last"] is None:  # not as plain as that: each gets its own outcome
-            layout = None
+        else:
             row = await connection.fetchrow(store.QUERIES["append"], wait_ms, now, *arguments(group))
         crash.point("record.after_commit")
         self._metrics.committed(time.perf_counter() - began, len(group))
-        return (lambda: self._settle_plain(layout, row)) if layout else (lambda: self._settle(group, row, wait_ms))
+        if layout is not None:
+            return self._settle_plain(layout, row)
+        self._settle(group, row, wait_ms)
+        return []
 
-    def _settle_plain(self, layout: Plain, row: Any) -> None:
-        """The transaction is committed, and stored all of it: publish, answer everybody."""
-        answered, frames = layout.stored(row)
+    def _settle_plain(self, layout: Plain, row: Any) -> list[Append]:
+        """The transaction is committed: publish what it stored, answer those. Returns the others."""
+        answered, frames, left = layout.stored(row)
         self._epoch = row["epoch"]
-        self._publisher.publish(frames, row["epoch"])
+        if frames:
+            self._publisher.publish(frames, row["epoch"])
         crash.point("record.before_answer")
-        self._queue.done([append for append, _ in answered])
+        self._queue.done([append for append, _ in answered])  # a feed is stored wholly or not at all
         for append, answer in answered:
             self._metrics.appended("stored", len(answer.numbers))
             self._resolve(append, answer)
+        return left
 
     def _settle(self, group: list[Append], row: Any, wait_ms: int | None) -> None:
         """The transaction is committed: publish what it stored, answer everybody."""

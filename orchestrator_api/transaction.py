@@ -117,8 +117,11 @@ class Plain:
         tails = b"\n".join(self.tails).decode()
         return self.feeds, self.feed_counts, self.runs, self.owners, self.run_counts, *said, *places, tails
 
-    def stored(self, row: Any) -> tuple[list[tuple[Append, Stored]], list[tuple[str, int, str, bytes]]]:
-        """Returns what each append came to, and the frames by feed and id. row: what append_plain answered."""
+    def stored(self, row: Any) -> tuple[list[tuple[Append, Stored]], list[tuple[str, int, str, bytes]], list[Append]]:
+        """Returns what each append came to, the frames by feed and id, and those that are left for append_events.
+
+        row: what append_plain answered.
+        """
         ids, seqs = row["f_last"], row["r_last"]
         statuses = [
             said[0] or ("running" if before == "queued" else before)
@@ -126,15 +129,19 @@ class Plain:
         ]
         answers: list[tuple[Append, Stored]] = []
         frames: list[tuple[str, int, str, bytes]] = []
+        left: list[Append] = []
         for place in self.places:
             append = place.append
+            if ids[place.feed - 1] is None:
+                left.append(append)
+                continue
             first_id = ids[place.feed - 1] + place.after_id + 1
             first_seq = seqs[place.run - 1] + place.after_seq + 1
             numbers = [(first_id + n, first_seq + n) for n in range(len(append.tails))]
             answers.append((append, Stored(append.run_id, statuses[place.run - 1], numbers, new=True)))
             for (event_id, seq), tail in zip(numbers, append.tails, strict=True):
                 frames.append((append.username, event_id, append.run_id, frame(event_id, seq, tail)))
-        return answers, frames
+        return answers, frames, left
 
 
 def plain(group: list[Append]) -> Plain | None:

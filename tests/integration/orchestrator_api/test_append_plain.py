@@ -89,7 +89,7 @@ async def test_frames(connection: asyncpg.Connection) -> None:
     """Its frames come by id within each feed, and are what the history returns."""
     layout = plain(group())
     assert layout is not None
-    _, frames = layout.stored(await call(connection, layout))
+    _, frames, _ = layout.stored(await call(connection, layout))
 
     for username, last in (("a", 12), ("b", 3)):
         rows = await connection.fetch("SELECT id, seq, tail FROM events WHERE username = $1 ORDER BY id", username)
@@ -99,32 +99,37 @@ async def test_frames(connection: asyncpg.Connection) -> None:
         assert rows[-1]["id"] == last
 
 
-@pytest.mark.parametrize(
-    ("username", "run_id"), [("a", "nothing"), ("nobody", "a1"), ("a", "b1"), ("b", "b2")], ids=str
-)
-async def test_all_or_nothing(connection: asyncpg.Connection, username: str, run_id: str) -> None:
-    """With one append that cannot simply be stored, nothing of the group is: append_events will say why."""
-    before = [await connection.fetch(query) for query in TABLES]
-    layout = plain([append("a", "a1", {"type": "x"}), append(username, run_id, {"type": "x"})])
-    if layout is not None:  # else they contradict each other, and it is not even asked
-        assert tuple(await call(connection, layout)) == (None, None, None, None)
+@pytest.mark.parametrize(("username", "run_id"), [("b", "nothing"), ("nobody", "n1"), ("b", "a2"), ("b", "b2")])
+async def test_a_feed_wholly_or_not_at_all(connection: asyncpg.Connection, username: str, run_id: str) -> None:
+    """Of a feed with one append that cannot simply be stored nothing is, and the others are: append_events says why."""
+    good, bad = append("a", "a1", {"type": "x"}), append(username, run_id, {"type": "x"})
+    beside = append("b", "b1", {"type": "x"})
+    layout = plain([bad, good, beside])
+    assert layout is not None
+    answers, frames, left = layout.stored(await call(connection, layout))
 
-    assert [await connection.fetch(query) for query in TABLES] == before
+    assert [(each.run_id, answer.numbers) for each, answer in answers if each is good] == [("a1", [(8, 8)])]
+    assert set(left) == ({beside, bad} if username == "b" else {bad})
+    assert len(frames) == await connection.fetchval("SELECT count(*) FROM events") == 3 - len(left)
+    assert await connection.fetchval("SELECT last_seq FROM runs WHERE run_id = 'b1'") == (username != "b")
 
 
 @pytest.mark.parametrize("lock", ["feeds WHERE username = 'a'", "runs WHERE run_id = 'a1'"])
 async def test_it_never_waits(connection: asyncpg.Connection, migrated_database_url: str, lock: str) -> None:
-    """A feed or a run that is locked elsewhere makes it store nothing, at once."""
+    """A feed, or one of its runs, that is locked elsewhere is left alone at once, and the others are stored."""
     stranger = await asyncpg.connect(migrated_database_url)
     async with stranger.transaction():
         await stranger.execute(f"SELECT FROM {lock} FOR UPDATE")
-        layout = plain([append("a", "a1", {"type": "x"}), append("b", "b1", {"type": "x"})])
+        locked = [append("a", "a1", {"type": "x"}), append("a", "a2", {"type": "x"})]
+        layout = plain([*locked, append("b", "b1", {"type": "x"})])
         assert layout is not None
         async with asyncio.timeout(2):
-            assert tuple(await call(connection, layout)) == (None, None, None, None)
+            answers, _, left = layout.stored(await call(connection, layout))
+        assert left == locked
+        assert [answer.numbers for _, answer in answers] == [[(1, 1)]]
     await stranger.close()
 
-    assert await connection.fetchval("SELECT count(*) FROM events") == 0
+    assert await connection.fetchval("SELECT count(*) FROM events") == 1
 
 
 async def test_epoch_of_a_session(connection: asyncpg.Connection) -> None:
@@ -149,3 +154,4 @@ async def test_what_is_not_plain(connection: asyncpg.Connection) -> None:
     assert plain([ordinary]) is not None
     assert plain([ordinary, keyed]) is None
     assert plain([ordinary, append("a", "a2", {"type": "x", "event_id": "e"})]) is None
+    assert plain([ordinary, append("b", "a1", {"type": "x"})]) is None, "one run of two users"
