@@ -1,7 +1,7 @@
 """Stage 2: store. Appends that arrive while one transaction runs are stored together by the next one.
 
-Two lanes, each with a connection of its own, run what groups.py hands them; callers only wait. sql/…_append.sql is the
-transaction, …_append_plain.sql its short form. After the commit, and before the callers are answered, the frames are handed to stage 3.
+Two lanes, each with a connection of its own, run what groups.py hands them; callers wait. sql/ has the transaction:
+append_plain and append_events. After the commit, and before the callers are answered, stage 3 gets the frames.
 """
 
 import asyncio
