@@ -253,7 +253,8 @@ async def test_withdrawn(api: Api) -> None:
         await eventually(lambda: first.taken)
         waiting = Append("r1", "alice", [event], loop.create_future())
         gone = asyncio.create_task(api.service.recorder.append(waiting))
-        await eventually(lambda: api.service.recorder.waiting()[0] >= 1)
+        # While a lane has the first, nobody takes the second: it waits in the same line.
+        await eventually(lambda: api.service.recorder.waiting()[0] == 1 and first.taken and not waiting.taken)
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
