@@ -5,14 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import asyncpg
-from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from orchestrator_api import migrate, store
 from orchestrator_api.metrics import Metrics
 from orchestrator_api.publish import Publisher
 from orchestrator_api.record import Recorder
-from orchestrator_api.web import json_response
+from orchestrator_api.web import Answer, Request, json_response
 
 CHECK_S = 2.0  # seconds for PostgreSQL to answer a readiness check
 CHECK_FAULTS: tuple[type[Exception], ...] = (*store.AWAY, asyncpg.PostgresError)
@@ -48,11 +47,11 @@ class Readiness:
         session: Any = await self._connection.fetchrow(store.QUERIES["session"])
         return store.wrong_settings(session) + await migrate.behind(self._connection)
 
-    async def ready(self, _: web.Request) -> web.Response:
+    async def ready(self, _: Request) -> Answer:
         """GET /readyz: 200, or 503 with the reasons. Redis away is named, and is no reason."""
         return self._answer(await self.problems(), self._publisher.error)
 
-    async def ready_in_public(self, _: web.Request) -> web.Response:
+    async def ready_in_public(self, _: Request) -> Answer:
         """The same on the API's own port: which part, not what it said, because that names addresses."""
         problems = [
             "postgres: away" if problem.startswith("postgres:") else problem for problem in await self.problems()
@@ -60,7 +59,7 @@ class Readiness:
         return self._answer(problems, self._publisher.error and "away")
 
     @staticmethod
-    def _answer(problems: list[str], redis: str) -> web.Response:
+    def _answer(problems: list[str], redis: str) -> Answer:
         degraded = [f"redis: {redis}"] if redis else []
         body = {"status": "not ready" if problems else "ready", "problems": problems, "degraded": degraded}
         return json_response(body, status=503 if problems else 200)
@@ -71,15 +70,15 @@ class Readiness:
             self._connection.terminate()
 
 
-async def healthy(_: web.Request) -> web.Response:
+async def healthy(_: Request) -> Answer:
     """GET /healthz: 200 while the event loop turns."""
-    return web.Response(text="ok\n")
+    return Answer(b"ok\n", content_type="text/plain; charset=utf-8")
 
 
-def metrics_page(metrics: Metrics) -> Callable[[web.Request], Any]:
+def metrics_page(metrics: Metrics) -> Callable[[Request], Any]:
     """Returns the handler of GET /metrics."""
 
-    async def handler(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def handler(_: Request) -> Answer:
+        return Answer(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
     return handler

@@ -42,13 +42,21 @@ class Append:
     digest: bytes | None = None
     create: Create | None = None
     size: int = 0  # bytes of its tails
+    keyed: bool = False  # one of its events has a key
     tails: list[bytes] = field(default_factory=list)  # made when it is first taken: a second try stores the same bytes
     taken: bool = False  # a transaction has it now
     expired: bool = False  # its caller's time is over: it is not tried again
     unknown: bool = False  # a transaction had it whose outcome nobody heard
 
     def __post_init__(self) -> None:
-        self.size = sum(len(event.before) + len(event.after) + 20 for event in self.events)
+        for event in self.events:
+            self.size += len(event.before) + len(event.after) + 20
+            self.keyed = self.keyed or event.key is not None
+
+    @property
+    def plain(self) -> bool:
+        """True when nothing has to be looked up for it: it has no key of any kind and makes no run."""
+        return self.key is None and self.create is None and not self.keyed
 
     @property
     def repeatable(self) -> bool:
@@ -84,18 +92,18 @@ class _Group:
 
     def add(self, append: Append) -> bool:
         """Takes the append in; False when it must wait for what is in, and then its run waits with it."""
-        keys = set(_keys(append))
+        keys = () if append.plain else set(_keys(append))
         alone = append.create is not None
         run = append.run_id
-        if run in self._closed or (alone and run in self._runs) or not keys.isdisjoint(self._keys):
+        if run in self._closed or (alone and run in self._runs) or not self._keys.isdisjoint(keys):
             self._closed.add(run)
             return False
         self.appends.append(append)
         self._events += len(append.events)
         self._bytes += append.size
-        self._keys |= keys
+        self._keys.update(keys)
         self._runs.add(run)
-        if alone or any(event.terminal for event in append.events):
+        if alone or (append.events and append.events[-1].terminal):  # nothing follows a terminal event within an append
             self._closed.add(run)
         return True
 
@@ -224,3 +232,30 @@ class Queue:
     def _count(self, append: Append, sign: int) -> None:
         self.appends += sign
         self.bytes += sign * append.size
+
+
+class Deadlines:
+    """Until when appends are waited for: all the same time, so that they are due in the turn in which they came."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: dict[Append, float] = {}
+
+    def add(self, append: Append, now: float) -> None:
+        """It is due so many seconds from now."""
+        self._until[append] = now + self._seconds
+
+    def drop(self, append: Append) -> None:
+        """It is not waited for any more, if it was."""
+        self._until.pop(append, None)
+
+    def due(self, now: float) -> list[Append]:
+        """Takes out and returns those whose time has come."""
+        found = []
+        for append, until in self._until.items():
+            if until > now:
+                break
+            found.append(append)
+        for append in found:
+            del self._until[append]
+        return found

@@ -4,7 +4,7 @@ Everything is read from the primary: a replica may not know yet what a caller ha
 """
 
 import re
-from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -14,9 +14,20 @@ from aiohttp import web
 
 from orchestrator_api import crash, events
 from orchestrator_api.errors import BadRequest, Conflict, Problem
-from orchestrator_api.events import frame
 from orchestrator_api.store import Reader
-from orchestrator_api.web import json_response, of_pattern, path_name, query_count, query_name, query_one, read_body
+from orchestrator_api.together import Grouped, Shared
+from orchestrator_api.web import (
+    COMMON,
+    Answer,
+    Request,
+    json_response,
+    of_pattern,
+    path_name,
+    query_count,
+    query_name,
+    query_one,
+    read_body,
+)
 
 log = structlog.get_logger("orchestrator_api")
 
@@ -68,10 +79,20 @@ def check_cursor(after: int, epoch: str | None, row: Any) -> None:
 
 def page_frames(rows: list[Any]) -> bytes:
     """Returns the rows' frames, joined by commas."""
-    return b",".join([frame(row["id"], row["seq"], row["tail"].encode()) for row in rows])
+    return ",".join([f'{{"id":{row["id"]},"seq":{row["seq"]},{row["tail"]}' for row in rows]).encode()
 
 
-def _cursor(request: web.Request) -> tuple[int, str | None]:
+@dataclass(slots=True)
+class Page:
+    """Some of a run's events. after: where the next page begins; left: events still wanted, 0 for all; last: of all."""
+
+    frames: bytes
+    after: int
+    left: int
+    last: bool
+
+
+def _cursor(request: Request) -> tuple[int, str | None]:
     after = query_name(request, "after", events.CURSOR)
     return int(after or 0), query_one(request, "epoch")
 
@@ -81,12 +102,14 @@ class History:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self._runs = Grouped(self._find_runs)
+        self._first_pages = Shared()
 
-    async def run(self, request: web.Request) -> web.Response:
+    async def run(self, request: Request) -> Answer:
         """GET /runs/{run_id}"""
         return json_response(run_body(await self._run(request)), headers=NO_CACHE)
 
-    async def runs(self, request: web.Request) -> web.Response:
+    async def runs(self, request: Request) -> Answer:
         """GET /runs?username=&status=&limit=&cursor=: a user's runs, newest first."""
         username = query_name(request, "username", events.USERNAME)
         if username is None:
@@ -101,26 +124,28 @@ class History:
         runs = b",".join([run_body(row) for row in rows[:limit]])
         return json_response(b'{"runs":[%b],"cursor":%b}' % (runs, orjson.dumps(more)), headers=NO_CACHE)
 
-    async def run_events(self, request: web.Request) -> web.StreamResponse:
+    async def run_events(self, request: Request) -> Answer | web.StreamResponse:
         """GET /runs/{run_id}/events: the whole history, or what is after an id; it ends exactly at last_seq."""
-        after, epoch = _cursor(request)
-        limit = query_count(request, "limit", 0, 10**8)
+        after, epoch, limit = 0, None, 0
+        if request.query_string:
+            after, epoch = _cursor(request)
+            limit = query_count(request, "limit", 0, 10**8)
         run = await self._run(request)
         check_cursor(after, epoch, run)
         tag = etag(run["epoch"], run["last_seq"], run["status"])
         headers = {**NO_CACHE, "ETag": tag}
         if matches(request.headers.get("If-None-Match"), tag):
-            return web.Response(status=304, headers=headers)
+            return Answer(status=304, headers=headers)
         shown = {name: run[name] for name in ("run_id", "status", "last_seq", "head", "epoch")}
         head = orjson.dumps(shown)[:-1] + b',"events":['
-        pages = self._pages(run, after, limit)
-        first: list[Any] = await anext(pages, [])
-        second = await anext(pages, None)
-        if second is None:
-            return json_response(head + page_frames(first) + b"]}", headers=headers)
-        return await self._stream(request, headers, head + page_frames(first) + b"," + page_frames(second), pages)
+        # What a run had at a last_seq never changes: who asks for the same may have the same page.
+        first: Page = await self._first_pages.get((head, after, limit), lambda: self._page(run, after, limit))
+        second = first if first.last else await self._page(run, first.after, first.left)
+        if first.last or not second.frames:
+            return json_response(head + first.frames + b"]}", headers=headers)
+        return await self._stream(request, headers, head + first.frames, run, second)
 
-    async def feed_events(self, request: web.Request) -> web.Response:
+    async def feed_events(self, request: Request) -> Answer:
         """GET /feeds/{username}/events: a page of all of a user's events, with its cursor for the next."""
         username = path_name(request, "username", events.USERNAME)
         after, epoch = _cursor(request)
@@ -140,7 +165,7 @@ class History:
         body = b'{"epoch":%b,"events":[%b],%b' % (orjson.dumps(rows[0]["epoch"]), page_frames(found), tail[1:])
         return json_response(body, headers=NO_CACHE)
 
-    async def feeds_events(self, request: web.Request) -> web.Response:
+    async def feeds_events(self, request: Request) -> Answer:
         """POST /feeds/events: the next events of many feeds, each after its own id, of one snapshot."""
         said = events.an_object(events.parse(await read_body(request)), "body")
         asked = events.an_object(said.get("after"), "after")
@@ -157,7 +182,7 @@ class History:
         body = b'{"epoch":%b,"feeds":{%b}}' % (orjson.dumps(rows[0]["epoch"]), feeds)
         return json_response(body, headers=NO_CACHE)
 
-    async def heads(self, request: web.Request) -> web.Response:
+    async def heads(self, request: Request) -> Answer:
         """POST /feeds/heads: the head of each feed; 0 for one that nobody knows."""
         said = events.an_object(events.parse(await read_body(request)), "body")
         usernames = said.get("usernames")
@@ -171,38 +196,42 @@ class History:
         heads = dict.fromkeys(usernames, 0) | dict(zip(row["usernames"] or (), row["heads"] or (), strict=True))
         return json_response({"epoch": row["epoch"], "heads": heads}, headers=NO_CACHE)
 
-    async def _run(self, request: web.Request) -> Any:
+    async def _run(self, request: Request) -> Any:
         run_id = path_name(request, "run_id", events.RUN_ID)
-        run = await self._reader.one("run", run_id)
+        run = await self._runs.get(run_id)
         if run is None:
             raise Problem(404, "run_unknown", f"there is no run {run_id}", field="run_id")
         return run
 
-    async def _pages(self, run: Any, after: int, limit: int) -> AsyncIterator[list[Any]]:
-        """Yields the run's events in pages, each a short statement of its own, up to last_seq. limit 0: all."""
-        left = limit
+    async def _find_runs(self, run_ids: list[str]) -> dict[str, Any]:
+        return {row["run_id"]: row for row in await self._reader.fetch("runs", run_ids)}
+
+    async def _page(self, run: Any, after: int, left: int) -> Page:
+        """Returns the run's next events after an id, up to its last_seq: a short statement. left 0: all."""
         last_seq: int = run["last_seq"]
-        while last_seq:
-            most = min(PAGE_EVENTS, left) if limit else PAGE_EVENTS
+        most = min(PAGE_EVENTS, left) if left else PAGE_EVENTS
+        rows = []
+        if last_seq:
             rows = await self._reader.fetch("run_page", run["run_id"], after, last_seq, most, PAGE_BYTES)
-            if not rows:
-                return
-            yield rows
-            after, left = rows[-1]["id"], left - len(rows)
-            if rows[-1]["seq"] >= last_seq or (limit and left <= 0):
-                return
+        if not rows:
+            return Page(b"", after, left, last=True)
+        last = rows[-1]["seq"] >= last_seq or len(rows) == left
+        return Page(page_frames(rows), rows[-1]["id"], left and left - len(rows), last)
 
     async def _stream(
-        self, request: web.Request, headers: dict[str, str], start: bytes, pages: AsyncIterator[list[Any]]
+        self, request: Request, headers: dict[str, str], start: bytes, run: Any, page: Page
     ) -> web.StreamResponse:
         """Sends a long history as it is read. An error cuts the connection: JSON that ends neatly would be a lie."""
-        response = web.StreamResponse(headers={**headers, "Content-Type": "application/json"})
+        headers = {**headers, **COMMON, **request.cors, "Content-Type": "application/json"}
+        response = web.StreamResponse(headers=headers)
         await response.prepare(request)
         try:
-            await response.write(start)
-            async for rows in pages:
+            await response.write(start + b"," + page.frames)
+            while not page.last:
+                page = await self._page(run, page.after, page.left)
                 crash.point("history.in_the_middle")
-                await response.write(b"," + page_frames(rows))
+                if page.frames:
+                    await response.write(b"," + page.frames)
             await response.write(b"]}")
             await response.write_eof()
         except Exception as error:  # noqa: BLE001 - whatever it is, a second answer must not follow the half one

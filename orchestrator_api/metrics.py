@@ -64,6 +64,8 @@ class Metrics:
             buckets=FAST,
             registry=registry,
         )
+        self._series: dict[tuple[str, str, int], Histogram] = {}  # found once: labels() costs more than observe()
+        self._outcomes: dict[str, Counter] = {}
         build = Gauge("orchestrator_build_info", "The release that runs.", ["version"], registry=registry)
         build.labels(__version__).set(1)
 
@@ -78,8 +80,12 @@ class Metrics:
 
     def appended(self, outcome: str, events: int) -> None:
         """One append was answered; so many of its events were stored by it."""
-        self._appends.labels(outcome).inc()
-        self._events.inc(events)
+        counter = self._outcomes.get(outcome)
+        if counter is None:
+            counter = self._outcomes[outcome] = self._appends.labels(outcome)
+        counter.inc()
+        if events:
+            self._events.inc(events)
 
     def published(self, frames: int) -> None:
         """Redis acknowledged frames."""
@@ -98,7 +104,10 @@ class Metrics:
 
     def requested(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered. route: its template, never its path."""
-        self._requests.labels(method, route, str(status)).observe(seconds)
+        series = self._series.get((method, route, status))
+        if series is None:
+            series = self._series[method, route, status] = self._requests.labels(method, route, str(status))
+        series.observe(seconds)
 
     def loop_lagged(self, seconds: float) -> None:
         """A timer fired so late."""

@@ -18,7 +18,7 @@ import structlog
 
 from orchestrator_api import crash
 from orchestrator_api.metrics import Metrics
-from orchestrator_api.trace import Trace
+from orchestrator_api.trace import Passage, Trace
 
 log = structlog.get_logger("orchestrator_api")
 
@@ -38,13 +38,23 @@ def _command(*words: str | bytes) -> bytes:
     return packed
 
 
+def _publish(run_id: str, frame: bytes) -> bytes:
+    """A PUBLISH as hiredis would pack it, in half the time: there is one for each frame."""
+    return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\nrun:%b\r\n$%d\r\n%b\r\n" % (
+        len(run_id) + 4,
+        run_id.encode(),  # ASCII, by its pattern
+        len(frame),
+        frame,
+    )
+
+
 class _Link(asyncio.Protocol):
     """One connection to Redis: commands out, replies counted in."""
 
-    def __init__(self, greeting: list[bytes], on_reply: Any, on_lost: Any) -> None:
+    def __init__(self, greeting: list[bytes], on_replies: Any, on_lost: Any) -> None:
         self._greeting = greeting
         self._awaited = len(greeting)
-        self._on_reply = on_reply
+        self._on_replies = on_replies
         self._on_lost = on_lost
         self._reader = hiredis.Reader()
         loop = asyncio.get_running_loop()
@@ -60,17 +70,20 @@ class _Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
+        replies = []
         try:
             while (reply := self._reader.gets()) is not False:
-                self._received(reply)
+                if self.ready.done():
+                    replies.append(reply)
+                else:
+                    self._greeted(reply)
+            if replies:
+                self._on_replies(replies)
         except hiredis.ProtocolError as error:
             log.warning("orchestrator.publish.protocol_error", error=str(error))
             self.transport.abort()
 
-    def _received(self, reply: Any) -> None:
-        if self.ready.done():
-            self._on_reply(reply)
-            return
+    def _greeted(self, reply: Any) -> None:
         self._awaited -= 1
         if isinstance(reply, hiredis.ReplyError) and self._awaited:  # AUTH; the last is SETNAME, which may fail
             self.ready.set_exception(ConnectionError(str(reply)))
@@ -84,9 +97,6 @@ class _Link(asyncio.Protocol):
         self.closed.set_result(None)
 
 
-_Key = tuple[str, int]  # a frame: (username, id); a beacon has none
-
-
 class Publisher:
     """Publishes frames and beacons. `run` is its task; everything else returns at once."""
 
@@ -94,8 +104,8 @@ class Publisher:
         self._url = url
         self._metrics = metrics
         self._link: _Link | None = None
-        self._waiting: deque[tuple[float, bytes, str, int]] = deque()  # (monotonic seconds, command, username, id)
-        self._sent: deque[tuple[float, int, _Key | None]] = deque()  # unanswered: (monotonic seconds, bytes, frame)
+        self._waiting: deque[tuple[Passage, bytes]] = deque()  # with its command
+        self._sent: deque[Passage] = deque()  # unanswered
         self._bytes = 0  # of both
         self._recent: dict[str, tuple[int, float]] = {}  # username: (head that may be named, monotonic seconds)
         self._answered = asyncio.Event()
@@ -111,16 +121,16 @@ class Publisher:
     def publish(self, frames: list[tuple[str, int, str, bytes]], epoch: str) -> None:
         """Hands over (username, id, run_id, frame), committed, in order. Never waits."""
         self._epoch = epoch
-        now = time.monotonic()
+        now, at = time.monotonic(), time.time()
         for username, event_id, run_id, frame in frames:
-            command = _command("PUBLISH", b"run:" + run_id.encode(), frame)
+            command = _publish(run_id, frame)
+            passage = Passage(username, event_id, len(command), now, "waiting", at, self.error or None)
+            self.trace.begin(passage)
             if self._bytes + len(command) > BOUND:
-                self._give_up("full", username, event_id, now)
+                self._give_up("full", passage, now)
             else:
                 self._bytes += len(command)
-                self._waiting.append((now, command, username, event_id))
-                if self._link is None:
-                    self.trace.note(username, event_id, "waiting", self.error)
+                self._waiting.append((passage, command))
         crash.point("publish.before_write")
         self._flush(now)
         crash.point("publish.after_write")
@@ -156,47 +166,54 @@ class Publisher:
         """Writes what waits, when there is a connection to write to."""
         if self._link is None or not self._waiting:
             return
-        for _, command, username, event_id in self._waiting:
-            self._sent.append((now, len(command), (username, event_id)))
-            self._name(username, event_id, now)
-            self.trace.note(username, event_id, "handed")
-        self._link.transport.write(b"".join(command for _, command, _, _ in self._waiting))
+        at = time.time()
+        for passage, _ in self._waiting:
+            passage.since = now
+            passage.note("handed", at)
+            self._sent.append(passage)
+            self._name(passage.username, passage.event_id, now)
+        self._link.transport.write(b"".join([command for _, command in self._waiting]))
         self._waiting.clear()
 
     def _name(self, username: str, head: int, now: float) -> None:
         known = self._recent.get(username)
         self._recent[username] = (max(head, known[0]) if known else head, now)
 
-    def _give_up(self, reason: str, username: str, event_id: int, now: float) -> None:
+    def _give_up(self, reason: str, passage: Passage, now: float) -> None:
         self._metrics.publish_dropped(reason, 1)
-        self._name(username, event_id, now)
-        self.trace.note(username, event_id, "dropped", reason)
+        self._name(passage.username, passage.event_id, now)
+        passage.note("dropped", time.time(), reason)
 
-    def _replied(self, reply: Any) -> None:
-        if not self._sent:
-            return
-        _, size, key = self._sent.popleft()
-        self._bytes -= size
+    def _replied(self, replies: list[Any]) -> None:
+        at = time.time()
+        published = 0
+        for reply in replies:
+            if not self._sent:
+                break
+            passage = self._sent.popleft()
+            self._bytes -= passage.size
+            if not passage.username:
+                continue
+            if isinstance(reply, hiredis.ReplyError):
+                self._metrics.publish_dropped("refused", 1)
+                passage.note("dropped", at, f"refused: {reply}")
+            else:
+                published += 1
+                passage.note("acknowledged", at, None, reply)
+        self._metrics.published(published)
         self._answered.set()
-        if key is None:
-            return
-        if isinstance(reply, hiredis.ReplyError):
-            self._metrics.publish_dropped("refused", 1)
-            self.trace.note(*key, "dropped", f"refused: {reply}")
-        else:
-            self._metrics.published(1)
-            self.trace.acknowledged(*key, reply)
 
     def _lost(self, link: _Link) -> None:
         """The connection ended: what it had not answered may or may not have been heard, and is not said again."""
         if link is not self._link:
             return
         self._link = None
-        for _, _, key in self._sent:
-            if key is not None:
+        at = time.time()
+        for passage in self._sent:
+            if passage.username:
                 self._metrics.publish_dropped("slow", 1)
-                self.trace.note(*key, "dropped", "the connection ended before Redis answered")
-        self._bytes -= sum(size for _, size, _ in self._sent)
+                passage.note("dropped", at, "the connection ended before Redis answered")
+        self._bytes -= sum(passage.size for passage in self._sent)
         self._sent.clear()
 
     async def _keep_connected(self) -> None:
@@ -261,11 +278,11 @@ class Publisher:
             await asyncio.sleep(TICK_S)
 
     def _drop_late(self, now: float) -> None:
-        while self._waiting and now - self._waiting[0][0] > TAKE_S:
-            _, command, username, event_id = self._waiting.popleft()
-            self._bytes -= len(command)
-            self._give_up("away", username, event_id, now)
-        if self._link and self._sent and now - self._sent[0][0] > TAKE_S:
+        while self._waiting and now - self._waiting[0][0].since > TAKE_S:
+            passage, _ = self._waiting.popleft()
+            self._bytes -= passage.size
+            self._give_up("away", passage, now)
+        if self._link and self._sent and now - self._sent[0].since > TAKE_S:
             log.warning("orchestrator.publish.redis_stuck", unanswered=len(self._sent))
             self._link.transport.abort()
 
@@ -284,6 +301,6 @@ class Publisher:
                 beacon["bye"] = True
             command = _command("PUBLISH", BEACON_CHANNEL, orjson.dumps({"beacon": beacon}))
             self._link.transport.write(command)
-            self._sent.append((now, len(command), None))
+            self._sent.append(Passage("", 0, len(command), now, "handed", beacon["at"]))
             self._bytes += len(command)
         crash.point("publish.after_beacon")

@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import orjson
-from aiohttp import web
 
 from orchestrator_api import crash, events
 from orchestrator_api.errors import BadRequest, Problem
@@ -16,7 +15,7 @@ from orchestrator_api.history import run_body
 from orchestrator_api.record import Recorder
 from orchestrator_api.store import Reader
 from orchestrator_api.transaction import Stored
-from orchestrator_api.web import json_response, path_name, read_body
+from orchestrator_api.web import Answer, Request, json_response, path_name, read_body
 
 BATCH_EVENTS = 1000
 METADATA_BYTES = 64 * 1024
@@ -34,18 +33,18 @@ class Receiver:
         self._reader = reader
         self._owners: dict[str, str] = {}
 
-    async def create_run(self, request: web.Request) -> web.Response:
+    async def create_run(self, request: Request) -> Answer:
         """POST /runs: 201 with the run; 200 when the same was said before."""
         key = _key(request)
         said = events.an_object(events.parse(await read_body(request)), "body")
         append = _create(said, key)
         stored = await self._store(append)
         self._remember(stored.run_id, append.username)
-        run = await self._reader.one("run", stored.run_id)
+        (run,) = await self._reader.fetch("runs", [stored.run_id])
         location = {"Location": f"/api/v1/runs/{stored.run_id}"}
         return json_response(run_body(run), status=201 if stored.new else 200, headers=location)
 
-    async def append_events(self, request: web.Request) -> web.Response:
+    async def append_events(self, request: Request) -> Answer:
         """POST /runs/{run_id}/events: 201 with the numbers of the events, in the order sent, after their commit."""
         run_id = path_name(request, "run_id", events.RUN_ID)
         key = _key(request)
@@ -91,7 +90,7 @@ class Receiver:
         self._owners[run_id] = username
 
 
-def _key(request: web.Request) -> str | None:
+def _key(request: Request) -> str | None:
     values = request.headers.getall("Idempotency-Key", [])
     if len(values) > 1:
         raise BadRequest("Idempotency-Key", "must be given once", status=400)

@@ -1,11 +1,12 @@
 """Stage 2: store. Appends that arrive while one transaction runs are stored together by the next one.
 
-Two lanes, each with a connection of its own, run what groups.py hands them; callers only wait. sql/…_append.sql is the
-transaction. After the commit, and before the callers are answered, the frames are handed to stage 3.
+Two lanes, each with a connection of its own, run what groups.py hands them; callers wait. sql/ has the transaction:
+append_plain and append_events. After the commit, and before the callers are answered, stage 3 gets the frames.
 """
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any, Protocol
 
 import asyncpg
@@ -14,13 +15,14 @@ import structlog
 from orchestrator_api import crash, store
 from orchestrator_api.errors import Problem, Unavailable
 from orchestrator_api.events import frame
-from orchestrator_api.groups import Append, Queue
+from orchestrator_api.groups import Append, Deadlines, Queue
 from orchestrator_api.metrics import Metrics
-from orchestrator_api.transaction import Stored, arguments, busy, outcome_unknown, refusal, store_away
+from orchestrator_api.transaction import Plain, Stored, arguments, busy, outcome_unknown, plain, refusal, store_away
 
 log = structlog.get_logger("orchestrator_api")
 
 WAIT_S = 5.0  # seconds that a caller waits to be stored
+EXPIRE_S = 0.1  # seconds between looks at whose time is over
 GRACE_S = 1.5  # seconds more when a transaction has it: a definite answer is worth the wait
 LOCK_WAIT_MS = 1000  # ms that the second lane waits for one feed's lock before it serves another
 CLOSE_S = 5.0  # seconds for what was taken to be finished on TERM
@@ -56,6 +58,9 @@ class Recorder:
         self._idle = asyncio.Event()
         self._feeds: set[str] = set()  # usernames that are known to have a row
         self._unheard: set[str] = set()  # feeds of appends whose outcome nobody heard
+        self._pending = Deadlines(WAIT_S)
+        self._late = Deadlines(GRACE_S)  # their time is over, and a transaction has them
+        self._epoch = ""  # as the first lane's session knows it; a new session asks again
         self._in_flight = 0
         self._closing = False
         self.away = "not connected yet"  # why the first lane has no connection
@@ -78,22 +83,23 @@ class Recorder:
         Cancelled before a transaction took it, it is withdrawn; afterwards it is stored and published all the same.
         """
         self._admit(append)
-        done, _ = await self._wait(append, WAIT_S)
-        if not done and not self._withdraw(append):
-            append.expired = True
-            done, _ = await self._wait(append, GRACE_S)
-        if done:
-            outcome = append.answer.result()
-            if isinstance(outcome, Problem):
-                raise outcome
-            return outcome  # type: ignore[no-any-return]
-        if append.unknown or append.taken:
-            raise outcome_unknown()
-        raise busy()
+        self._pending.add(append, time.monotonic())
+        try:
+            outcome = await append.answer
+        except asyncio.CancelledError:
+            self._withdraw(append)
+            raise
+        finally:
+            self._pending.drop(append)
+            self._late.drop(append)
+        if isinstance(outcome, Problem):
+            raise outcome
+        return outcome  # type: ignore[no-any-return]
 
     async def run(self) -> None:
         """Runs both lanes until cancelled; a lane that dies takes the process with it."""
         async with asyncio.TaskGroup() as lanes:
+            lanes.create_task(self._expire(), name="record.expire")
             lanes.create_task(self._lane(slow=False), name="record.first_lane")
             lanes.create_task(self._lane(slow=True), name="record.second_lane")
 
@@ -126,12 +132,24 @@ class Recorder:
         self._idle.set()
         return withdrawn
 
-    async def _wait(self, append: Append, seconds: float) -> tuple[set[Any], set[Any]]:
-        try:
-            return await asyncio.wait({append.answer}, timeout=seconds)
-        except asyncio.CancelledError:
-            self._withdraw(append)
-            raise
+    async def _expire(self) -> None:
+        """Answers the callers whose time is over: one timer for all, where one for each took a tenth of its append."""
+        while True:
+            await asyncio.sleep(EXPIRE_S)
+            now = time.monotonic()
+            for append in self._pending.due(now):
+                if self._withdraw(append):
+                    self._give_up(append)
+                else:
+                    append.expired = True
+                    self._late.add(append, now)
+            for append in self._late.due(now):
+                self._give_up(append)
+
+    @staticmethod
+    def _give_up(append: Append) -> None:
+        if not append.answer.done():
+            append.answer.set_result(outcome_unknown() if append.unknown or append.taken else busy())
 
     async def _lane(self, *, slow: bool) -> None:
         connection: asyncpg.Connection | None = None
@@ -160,11 +178,9 @@ class Recorder:
         due = self._queue.next_due(slow=slow)
         event = self._slowed if slow else self._offered
         event.clear()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(None if due is None else max(0.0, due - time.monotonic())):
                 await event.wait()
-        except TimeoutError:
-            pass
 
     async def _connect(self, slow: bool) -> asyncpg.Connection:
         """Returns a connection, however long it takes. While the first lane has none, callers are refused at once."""
@@ -187,6 +203,8 @@ class Recorder:
             crash.point("record.after_connect")
             connection.add_termination_listener(lambda _: event.set())  # the lane looks, and connects again
             self._wrong = store.wrong_settings(session)
+            if not slow:
+                self._epoch = ""
             if self.away and not slow:
                 self.away = ""
                 log.info("orchestrator.record.connected", wrong_settings=self._wrong)
@@ -218,14 +236,16 @@ class Recorder:
         if row and row["usernames"]:
             self._publisher.heads(dict(zip(row["usernames"], row["heads"], strict=True)), row["epoch"])
 
-    async def _store(self, connection: asyncpg.Connection, group: list[Append], wait_ms: int | None) -> None:
-        """Runs one group's transaction and answers its callers, whatever happens."""
+    async def _store(
+        self, connection: asyncpg.Connection, group: list[Append], wait_ms: int | None, *, short: bool = True
+    ) -> None:
+        """Runs one group's transaction and answers its callers, whatever happens. short: append_plain may be tried."""
         if connection.is_closed():
             self._queue.put_back(group, time.monotonic(), slow=False)
             return
         for attempt in range(DEADLOCK_TRIES):
             try:
-                row = await self._transaction(connection, group, wait_ms)
+                left = await self._transaction(connection, group, wait_ms, short=short and wait_ms is None)
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
                 log.warning("orchestrator.record.tried_again", attempt=attempt, error=str(error))
                 continue
@@ -237,11 +257,15 @@ class Recorder:
             except asyncpg.PostgresError as error:
                 await self._failed(connection, group, wait_ms, error)
             else:
-                self._settle(group, row, wait_ms)
+                if left:
+                    await self._store(connection, left, wait_ms, short=False)
             return
         self._refuse(group, Unavailable("busy", "the database could not order this; nothing was stored, try again"))
 
-    async def _transaction(self, connection: asyncpg.Connection, group: list[Append], wait_ms: int | None) -> Any:
+    async def _transaction(
+        self, connection: asyncpg.Connection, group: list[Append], wait_ms: int | None, *, short: bool
+    ) -> list[Append]:
+        """Stores the group and answers its callers. Returns those that append_plain has left for append_events."""
         new_feeds = {append.username for append in group if append.create} - self._feeds
         if new_feeds:
             if len(self._feeds) > FEEDS_KNOWN:
@@ -254,10 +278,30 @@ class Recorder:
                 append.tails = [event.tail(now) for event in append.events]
         crash.point("record.before_transaction")
         began = time.perf_counter()
-        row = await connection.fetchrow(store.QUERIES["append"], wait_ms, now, *arguments(group))
+        layout = plain(group) if short else None
+        if layout is not None:
+            row = await connection.fetchrow(store.QUERIES["append_plain"], now, self._epoch, *layout.arguments())
+        else:
+            row = await connection.fetchrow(store.QUERIES["append"], wait_ms, now, *arguments(group))
         crash.point("record.after_commit")
         self._metrics.committed(time.perf_counter() - began, len(group))
-        return row
+        if layout is not None:
+            return self._settle_plain(layout, row)
+        self._settle(group, row, wait_ms)
+        return []
+
+    def _settle_plain(self, layout: Plain, row: Any) -> list[Append]:
+        """The transaction is committed: publish what it stored, answer those. Returns the others."""
+        answered, frames, left = layout.stored(row)
+        self._epoch = row["epoch"]
+        if frames:
+            self._publisher.publish(frames, row["epoch"])
+        crash.point("record.before_answer")
+        self._queue.done([append for append, _ in answered])  # a feed is stored wholly or not at all
+        for append, answer in answered:
+            self._metrics.appended("stored", len(answer.numbers))
+            self._resolve(append, answer)
+        return left
 
     def _settle(self, group: list[Append], row: Any, wait_ms: int | None) -> None:
         """The transaction is committed: publish what it stored, answer everybody."""
@@ -320,7 +364,7 @@ class Recorder:
         for append in group:
             append.unknown = True
             self._unheard.add(append.username)
-            if append.repeatable and not append.answer.done():
+            if append.repeatable and (append.answer.cancelled() or not append.answer.done()):
                 again.append(append)
             else:
                 self._metrics.appended("outcome_unknown", 0)

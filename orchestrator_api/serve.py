@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from aiohttp import web
 from orchestrator_api import crash
 from orchestrator_api.admin import Readiness, healthy, metrics_page
 from orchestrator_api.errors import StartError, Unavailable
+from orchestrator_api.front import Front, Handler
 from orchestrator_api.history import History
 from orchestrator_api.metrics import Metrics
 from orchestrator_api.publish import Publisher
@@ -25,7 +27,7 @@ from orchestrator_api.record import Recorder
 from orchestrator_api.settings import Settings
 from orchestrator_api.store import Reader
 from orchestrator_api.trace import Tracer
-from orchestrator_api.web import BODY_BYTES, IDLE_S, Connection, Handler, Origins, expect, json_response, observe
+from orchestrator_api.web import IDLE_S, Answer, Connection, Origins, Request, json_response
 
 log = structlog.get_logger("orchestrator_api")
 
@@ -35,31 +37,31 @@ SHUTDOWN_S = 5.0  # seconds for requests that run when TERM comes
 LOOK_S = 0.02  # seconds between looks whether we are ready to share a port; a start takes some 50 ms
 LATE_S = 0.1  # seconds that the request of a connection which was just let in may take to come: a round trip
 LAG_S = 0.5  # seconds between looks at how late the loop's timers are
+GC_THRESHOLDS = (20_000, 20, 20)  # objects and rounds: an append makes some fifty, none of them in a cycle
 RECENT_S = 300.0  # seconds: feeds with events since then are named in the first beacons
 
 
-def routes(receiver: Receiver, history: History, tracer: Tracer, readiness: Readiness) -> list[web.RouteDef]:
+Call = tuple[str, str, Handler]  # method, path with at most one {name} in it, what answers
+
+
+def routes(receiver: Receiver, history: History, tracer: Tracer, readiness: Readiness) -> list[Call]:
     """Returns the API's routes: all under /api/v1, and runs at the root as well."""
-    runs: list[tuple[str, str, Handler]] = [
+    runs: list[Call] = [
+        ("POST", "/runs/{run_id}/events", receiver.append_events),
+        ("GET", "/runs/{run_id}/events", history.run_events),
         ("POST", "/runs", receiver.create_run),
         ("GET", "/runs", history.runs),
         ("GET", "/runs/{run_id}", history.run),
-        ("POST", "/runs/{run_id}/events", receiver.append_events),
-        ("GET", "/runs/{run_id}/events", history.run_events),
     ]
-    feeds: list[tuple[str, str, Handler]] = [
+    feeds: list[Call] = [
         ("GET", "/feeds/{username}/events", history.feed_events),
         ("POST", "/feeds/heads", history.heads),
         ("POST", "/feeds/events", history.feeds_events),
         ("GET", "/runs/{run_id}/trace", tracer.event),
     ]
-    found = [(method, prefix + path, handler) for prefix in ("/api/v1", "") for method, path, handler in runs]
+    found = [(method, prefix + path, handler) for prefix in ("", "/api/v1") for method, path, handler in runs]
     found += [(method, "/api/v1" + path, handler) for method, path, handler in feeds]
-    found += [("GET", "/healthz", healthy), ("GET", "/readyz", readiness.ready_in_public)]
-    return [
-        (web.get if method == "GET" else web.post)(path, handler, expect_handler=expect)
-        for method, path, handler in found
-    ]
+    return [*found, ("GET", "/healthz", healthy), ("GET", "/readyz", readiness.ready_in_public)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +75,21 @@ class Listener:
 
 @asynccontextmanager
 async def listening(
-    app: web.Application, host: str, port: int, variable: str, *, reuse_port: bool | None = None
+    front: Front, host: str, port: int, variable: str, *, reuse_port: bool | None = None
 ) -> AsyncIterator[Listener]:
-    """Serves an application while the context lasts. Raises StartError that names the variable of a port in use.
+    """Serves a Front while the context lasts. Raises StartError that names the variable of a port in use.
 
     reuse_port: whether the port is shared; None: it cannot be. One that is shared is ours, and opened by `start`.
     """
     # handler_cancellation: a caller that goes away is withdrawn
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
+    manager = web.Server(front.handle, request_factory=front.request, handler_cancellation=True)  # type: ignore[arg-type]
+    runner = web.ServerRunner(manager, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     loop = asyncio.get_running_loop()
 
     def connection() -> Connection:
-        assert runner.server is not None  # noqa: S101 - it is set up
         return Connection(
-            runner.server,
+            manager,
             loop=loop,
             access_log=None,  # type: ignore[arg-type]  # none
             keepalive_timeout=IDLE_S,
@@ -158,19 +160,24 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         "orchestrator_waiting_bytes", "Bytes of events that wait to be stored.", lambda: recorder.waiting()[1]
     )
     tracer = Tracer(reader, publisher.trace, publisher.api)
-    app = _application(settings, metrics, routes(Receiver(recorder, reader), History(reader), tracer, readiness))
-    admin_app = web.Application()
+    origins = Origins(settings.allowed_origins)
+    calls = routes(Receiver(recorder, reader), History(reader), tracer, readiness)
     opened = asyncio.Event()
-    admin_app.add_routes([web.get("/healthz", healthy), web.get("/readyz", _ready_when(opened, readiness))])
-    admin_app.add_routes([web.get("/metrics", metrics_page(metrics))])
+    admin_calls: list[Call] = [
+        ("GET", "/healthz", healthy),
+        ("GET", "/readyz", _ready_when(opened, readiness)),
+        ("GET", "/metrics", metrics_page(metrics)),
+    ]
     async with AsyncExitStack() as stack:
         stack.push_async_callback(reader.close)
         stack.push_async_callback(readiness.close)
         admin = await stack.enter_async_context(
-            listening(admin_app, settings.bind, settings.admin_port, "API_ADMIN_PORT")
+            listening(Front(admin_calls, origins, None), settings.bind, settings.admin_port, "API_ADMIN_PORT")
         )
         api = await stack.enter_async_context(
-            listening(app, settings.bind, settings.port, "API_PORT", reuse_port=settings.reuse_port)
+            listening(
+                Front(calls, origins, metrics), settings.bind, settings.port, "API_PORT", reuse_port=settings.reuse_port
+            )
         )
         async with asyncio.TaskGroup() as tasks:
             stages = [
@@ -198,18 +205,13 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with running(settings) as service:
+        gc.collect()
+        gc.freeze()  # what lives as long as the process
+        gc.set_threshold(*GC_THRESHOLDS)
         log.info("orchestrator.listening", bind=settings.bind, port=service.port, admin_port=service.admin_port)
         await stop.wait()
         log.info("orchestrator.draining")
     log.info("orchestrator.stopped")
-
-
-def _application(settings: Settings, metrics: Metrics, found: list[web.RouteDef]) -> web.Application:
-    origins = Origins(settings.allowed_origins)
-    app = web.Application(client_max_size=BODY_BYTES, middlewares=[observe(origins, metrics)])
-    app.on_response_prepare.append(origins.on_prepare)
-    app.add_routes(found)
-    return app
 
 
 async def _open(api: Listener, shared: bool, readiness: Readiness, opened: asyncio.Event) -> None:
@@ -223,7 +225,7 @@ async def _open(api: Listener, shared: bool, readiness: Readiness, opened: async
 def _ready_when(opened: asyncio.Event, readiness: Readiness) -> Handler:
     """Returns GET /readyz of the admin port: ready is what takes requests."""
 
-    async def ready(request: web.Request) -> web.StreamResponse:
+    async def ready(request: Request) -> Answer | web.StreamResponse:
         if opened.is_set() or await readiness.problems():
             return await readiness.ready(request)
         return json_response({"status": "not ready", "problems": ["opening the port"], "degraded": []}, status=503)

@@ -1,19 +1,21 @@
-"""What every HTTP answer has in common: problems, CORS, bounds on a request, the access log, metrics."""
+"""What every HTTP request and answer has in common: bytes in and out, bounds, problems, CORS."""
 
 import asyncio
+import http
 import re
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import LineTooLong
 
 from orchestrator_api.errors import BadRequest, Problem, Unavailable
 from orchestrator_api.events import RULES
-from orchestrator_api.metrics import Metrics
 
 log = structlog.get_logger("orchestrator_api")
 
@@ -21,41 +23,109 @@ BODY_BYTES = 4 * 2**20  # a batch
 BODY_S = 10.0  # seconds for a body to arrive; a peer that stops half-way holds nothing longer
 IDLE_S = 10.0  # seconds until a connection that says nothing, or half a head, is closed; a proxy's must be shorter
 LOOPBACK = re.compile(r"https?://(localhost|127(?:\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE | re.ASCII)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-# The seed's hook parses any body as JSON and would empty its timeline, so an error of the poll is plain text to whoever
-# did not ask for JSON by name.
-POLL = re.compile(r"(/api/v1)?/runs/[^/]+/events")
+PHRASES = {int(status): status.phrase for status in http.HTTPStatus}
+WITHOUT_BODY = (204, 304)
+COMMON = {"Server": "runfeed", "Vary": "Origin"}  # on every answer; Server: not which versions to attack
+COMMON_LINES = "".join([f"{name}: {value}\r\n" for name, value in COMMON.items()])
 
 
-def problem_response(problem: Problem, *, plain: bool = False) -> web.Response:
+class Request(web.BaseRequest):
+    """A request. name: the part of its path that is one; cors: the headers that let its page read the answer."""
+
+    name = ""
+    cors: Mapping[str, str] = MappingProxyType({})
+
+
+class Answer:
+    """An answer of known bytes, written in one piece. aiohttp asks for prepare, write_eof and keep_alive, and no more.
+
+    It is no web.Response because that builds its head out of header objects, which cost more CPU than a poll's answer.
+    headers: further ones, of our own making: nothing of a request goes into them that was not checked.
+    """
+
+    __slots__ = ("_closes", "_request", "body", "content_type", "headers", "keep_alive", "status")
+
+    def __init__(
+        self,
+        body: bytes = b"",
+        *,
+        status: int = 200,
+        content_type: str = "application/json",
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.body = body
+        self.status = status
+        self.content_type = content_type
+        self.headers = headers or {}
+        self.keep_alive = True
+        self._closes = False
+        self._request: Any = None
+
+    def force_close(self) -> None:
+        """Ends the connection after this answer."""
+        self._closes = True
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Takes the request that it answers."""
+        self._request = request
+        self.keep_alive = request.keep_alive and not self._closes
+
+    async def write_eof(self) -> None:
+        """Writes it all. Raises ConnectionResetError when nobody is there any more."""
+        request = self._request
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the connection is closing")
+        data = self._head(request)
+        if request.method != "HEAD" and self.status not in WITHOUT_BODY:
+            data += self.body
+        request.writer.output_size += len(data)  # handle_error looks at it: an answer has begun
+        transport.write(data)
+
+    def _head(self, request: Any) -> bytes:
+        text = f"HTTP/1.1 {self.status} {PHRASES[self.status]}\r\n{COMMON_LINES}Date: {rfc822_formatted_time()}\r\n"
+        for name, value in self.headers.items():
+            text += f"{name}: {value}\r\n"
+        for name, value in request.cors.items():
+            text += f"{name}: {value}\r\n"
+        if self.status not in WITHOUT_BODY:
+            text += f"Content-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n"
+        if not self.keep_alive:
+            text += "Connection: close\r\n"
+        elif request.version < HttpVersion11:
+            text += "Connection: keep-alive\r\n"
+        return (text + "\r\n").encode("latin-1")
+
+
+def problem_response(problem: Problem, *, plain: bool = False) -> Answer:
     """Returns the answer for a problem. plain: one line of text."""
     headers = {"Retry-After": str(problem.retry_after)} if isinstance(problem, Unavailable) else {}
     if "allow" in problem.extra:
         headers["Allow"] = problem.extra["allow"]
     if plain:
-        return web.Response(status=problem.status, text=problem.detail + "\n", headers=headers)
-    return web.Response(
-        status=problem.status,
-        body=orjson.dumps(problem.body(), option=orjson.OPT_APPEND_NEWLINE),
-        content_type="application/problem+json",
-        headers=headers,
-    )
+        text = (problem.detail + "\n").encode()
+        return Answer(text, status=problem.status, content_type="text/plain; charset=utf-8", headers=headers)
+    body = orjson.dumps(problem.body(), option=orjson.OPT_APPEND_NEWLINE)
+    return Answer(body, status=problem.status, content_type="application/problem+json", headers=headers)
 
 
-def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     """Returns an answer with a JSON body. value: what orjson writes, or bytes that are JSON already."""
-    body = value if isinstance(value, bytes) else orjson.dumps(value)
-    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+    return Answer(value if isinstance(value, bytes) else orjson.dumps(value), status=status, headers=headers)
 
 
-async def read_body(request: web.Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """Returns the request's body. Raises Problem when it is too large (413) or stops half-way (408)."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise BadRequest("Content-Encoding", "bodies are taken uncompressed", status=415)
     if (request.content_length or 0) > BODY_BYTES:
         raise _too_large()
+    content = request.content
+    if content.is_eof():  # it came with the head, as nearly all do: nothing to wait for, and no timer to set
+        body = content.read_nowait()
+        if len(body) > BODY_BYTES:
+            raise _too_large()
+        return body
     try:
         async with asyncio.timeout(BODY_S):
             return await request.read()
@@ -69,12 +139,12 @@ def _too_large() -> Problem:
     return BadRequest("body", f"must not exceed {BODY_BYTES} bytes", status=413, code="too_big")
 
 
-def path_name(request: web.Request, name: str, pattern: re.Pattern[str]) -> str:
-    """Returns a part of the path. Raises BadRequest (400) when it is not of that pattern."""
-    return of_pattern(pattern, request.match_info[name], name)
+def path_name(request: Request, name: str, pattern: re.Pattern[str]) -> str:
+    """Returns the name in the path. Raises BadRequest (400) when it is not of that pattern."""
+    return of_pattern(pattern, request.name, name)
 
 
-def query_one(request: web.Request, name: str) -> str | None:
+def query_one(request: Request, name: str) -> str | None:
     """Returns a parameter of the query, or None. Raises BadRequest (400) when it is given twice."""
     values = request.query.getall(name, [])
     if len(values) > 1:
@@ -82,13 +152,13 @@ def query_one(request: web.Request, name: str) -> str | None:
     return values[0] if values else None
 
 
-def query_name(request: web.Request, name: str, pattern: re.Pattern[str]) -> str | None:
+def query_name(request: Request, name: str, pattern: re.Pattern[str]) -> str | None:
     """Returns a parameter of the query, or None. Raises BadRequest (400) when it is not of that pattern."""
     value = query_one(request, name)
     return None if value is None else of_pattern(pattern, value, name)
 
 
-def query_count(request: web.Request, name: str, default: int, most: int) -> int:
+def query_count(request: Request, name: str, default: int, most: int) -> int:
     """Returns a parameter of the query, from 1 to `most`. Raises BadRequest (400)."""
     value = query_one(request, name)
     if value is None:
@@ -116,18 +186,15 @@ class Origins:
         """True when a page of this origin may call."""
         return bool(LOOPBACK.fullmatch(origin)) if self._allowed is None else origin in self._allowed
 
-    async def on_prepare(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Adds the CORS headers to an answer before it is sent."""
-        response.headers["Vary"] = "Origin"
-        response.headers["Server"] = "runfeed"  # not which versions to attack
-        origin = request.headers.get("Origin")
-        if origin is not None and self.allows(origin):
-            response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Expose-Headers"] = "ETag, Retry-After"
+    def headers(self, origin: str) -> dict[str, str]:
+        """Returns the headers that let a page of this origin read an answer; none for one that may not."""
+        if not self.allows(origin):
+            return {}
+        return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": "ETag, Retry-After"}
 
-    def preflight(self) -> web.Response:
+    def preflight(self) -> Answer:
         """Returns the answer to any OPTIONS request."""
-        return web.Response(
+        return Answer(
             status=204,
             headers={
                 "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
@@ -138,64 +205,12 @@ class Origins:
         )
 
 
-def route_of(request: web.Request) -> str:
-    """Returns the template that a request matched, for logs and labels: a path would name users and runs."""
-    resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else "unmatched"
-
-
-def observe(origins: Origins, metrics: Metrics) -> Any:
-    """Returns the outermost middleware: every request ends here as an answer, a metric and a log line."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        began = time.perf_counter()
-        response = await _answer(request, handler, origins)
-        seconds = time.perf_counter() - began
-        route = route_of(request)
-        method = request.method if request.method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
-        metrics.requested(method, route, response.status, seconds)
-        log.info(
-            "orchestrator.request", method=method, route=route, status=response.status, ms=round(1000 * seconds, 1)
-        )
-        return response
-
-    return middleware
-
-
-async def _answer(request: web.Request, handler: Handler, origins: Origins) -> web.StreamResponse:
-    try:
-        if request.method == "OPTIONS":
-            return origins.preflight()
-        origin = request.headers.get("Origin")
-        if request.method == "POST" and origin is not None and not origins.allows(origin):
-            raise Problem(
-                403, "origin_forbidden", "pages of this origin may not write: see ALLOWED_ORIGINS", field="Origin"
-            )
-        return await handler(request)
-    except Problem as problem:
-        response = problem_response(problem, plain=_wants_plain(request, problem.status))
-        if problem.status == 408:
-            response.force_close()
-        return response
-    except web.HTTPException as error:
-        return problem_response(_as_problem(error))
-    except (asyncio.CancelledError, ConnectionError):
-        raise
-    except Exception:  # whatever it is, the caller gets no stack trace and the operator does
-        log.exception("orchestrator.unhandled", route=route_of(request))
-        return problem_response(
-            Problem(500, "internal", "something broke on our side"), plain=_wants_plain(request, 500)
-        )
-
-
-async def expect(request: web.Request) -> web.StreamResponse | None:
-    """Answers `Expect` before the body is read: goes on for 100-continue, 417 for the rest."""
-    if request.headers["Expect"].lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0
-        return None
-    return problem_response(Problem(417, "expectation_unknown", "only 100-continue is known", field="Expect"))
+async def expect(request: Request) -> None:
+    """Answers `Expect` before the body is read: goes on for 100-continue. Raises Problem (417) for the rest."""
+    if request.headers["Expect"].lower() != "100-continue":
+        raise Problem(417, "expectation_unknown", "only 100-continue is known", field="Expect")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0
 
 
 class Connection(web.RequestHandler):
@@ -205,7 +220,7 @@ class Connection(web.RequestHandler):
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
+    ) -> Any:
         """Returns the answer to what never became a request (4xx), or to a fault outside of `observe` (5xx)."""
         if status >= 500:
             log.error("orchestrator.unhandled", exc_info=exc)
@@ -217,21 +232,5 @@ class Connection(web.RequestHandler):
         elif status < 500:
             problem = Problem(400, "malformed", "this is not a well-formed HTTP/1.1 request", field="head")
         response = problem_response(problem)
-        response.headers["Server"] = "runfeed"
         response.force_close()
         return response
-
-
-def _wants_plain(request: web.Request, status: int) -> bool:
-    if (status < 500 and status != 429) or "json" in request.headers.get("Accept", ""):
-        return False
-    return request.method in ("GET", "HEAD") and POLL.fullmatch(request.path) is not None
-
-
-def _as_problem(error: web.HTTPException) -> Problem:
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        allow = ", ".join(sorted(error.allowed_methods | {"OPTIONS"}))
-        return Problem(405, "method_not_allowed", f"this path takes {allow}", field="method", allow=allow)
-    if error.status == 404:
-        return Problem(404, "path_unknown", "there is nothing at this path", field="path")
-    return Problem(error.status, "http", error.reason)

@@ -8,15 +8,19 @@ INSERT INTO feeds (username) SELECT unnest($1::text[]) ORDER BY 1 ON CONFLICT DO
 SELECT outcomes, statuses, run_ids, ids, seqs, made, epoch FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
     $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
 
+-- name: append_plain
+SELECT f_last, r_last, statuses, epoch FROM append_plain($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+    $14, $15, $16, $17)
+
 -- name: owner
 -- Whose run it is: it never changes.
 SELECT username FROM runs WHERE run_id = $1
 
--- name: run
--- A run with its feed's bounds, of one snapshot.
+-- name: runs
+-- Runs with their feeds' bounds, of one snapshot.
 SELECT run_id, username, workflow, metadata, status, last_seq, progress, current_step, created_at, started_at, finished_at,
-    runs.updated_at, last_id AS head, first_id AS first, epoch() AS epoch
-FROM runs JOIN feeds USING (username) WHERE run_id = $1
+    runs.updated_at, last_id AS head, first_id AS first, (SELECT epoch()) AS epoch
+FROM runs JOIN feeds USING (username) WHERE run_id = ANY ($1)
 
 -- name: run_page
 -- The next events of a run after an id, up to a seq: at most $4 of them, and no more than fit in $5 bytes (but one at least).

@@ -8,6 +8,7 @@ import asyncpg
 import orjson
 import pytest
 
+from orchestrator_api.store import Reader
 from tests.integration.orchestrator_api.conftest import Api
 
 
@@ -208,3 +209,49 @@ async def test_slow_reader_holds_no_connection(api: Api) -> None:
 
     assert [response.status for response in stuck] == [200] * 20
     assert statuses == [200] * 20
+
+
+async def test_concurrent_polls_cost_few_statements(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polls that come together are answered by few statements, whatever runs they ask for; a 304 reads no event."""
+    for n in range(20):
+        await filled(api, f"r{n}", 3)
+    asked: list[str] = []
+    fetch = Reader.fetch
+
+    async def counted(self: Reader, query: str, *args: Any) -> list[Any]:
+        asked.append(query)
+        return await fetch(self, query, *args)
+
+    monkeypatch.setattr(Reader, "fetch", counted)
+    whole = await asyncio.gather(*(api.get(f"/runs/r{n % 20}/events") for n in range(100)))
+    assert [(status, len(body["events"])) for status, body in whole] == [(200, 3)] * 100
+    assert asked.count("runs") < 30
+    assert asked.count("run_page") < 60
+    asked.clear()
+    tag = f'"{whole[0][1]["epoch"][-8:]}-3-running"'
+    unchanged = await asyncio.gather(
+        *(api.get(f"/runs/r{n % 20}/events", headers={"If-None-Match": tag}) for n in range(100))
+    )
+
+    assert [status for status, _ in unchanged] == [304] * 100
+    assert asked.count("runs") < 30
+    assert set(asked) == {"runs"}
+
+
+async def test_poll_after_an_answer_sees_the_event(api: Api) -> None:
+    """However many poll at the same time, a poll that is sent after a 201 shows its event: no answer is stale."""
+    await api.create("alice", "r1")
+    stop = asyncio.Event()
+
+    async def crowd() -> None:
+        while not stop.is_set():
+            await api.get("/runs/r1/events")
+
+    polling = [asyncio.create_task(crowd()) for _ in range(20)]
+    for _ in range(100):
+        ((_, seq),) = await api.append("r1", {"type": "a"})
+        _, body = await api.get("/runs/r1/events")
+        assert body["last_seq"] == seq
+        assert body["events"][-1]["seq"] == seq
+    stop.set()
+    await asyncio.gather(*polling)

@@ -250,17 +250,20 @@ async def test_withdrawn(api: Api) -> None:
         await stranger.execute("SELECT FROM feeds WHERE username = 'alice' FOR UPDATE")
         first = Append("r1", "alice", [event], loop.create_future())
         taken = asyncio.create_task(api.service.recorder.append(first))
-        await eventually(lambda: first.taken)
+        # While the second lane waits for the lock, nobody takes what comes for the same feed.
+        async with asyncio.timeout(10):
+            while not await stranger.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+                pass
         waiting = Append("r1", "alice", [event], loop.create_future())
         gone = asyncio.create_task(api.service.recorder.append(waiting))
-        await eventually(lambda: api.service.recorder.waiting()[0] >= 1)
+        await eventually(lambda: api.service.recorder.waiting()[0] == 1)
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
     assert (await taken).numbers == [(1, 1)]
     await stranger.close()
 
-    assert not waiting.answer.done()
+    assert waiting.answer.cancelled()
     assert await api.append("r1", {"type": "b"}) == [(2, 2)]
 
 

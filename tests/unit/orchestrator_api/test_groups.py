@@ -251,3 +251,17 @@ def settle(
     queue.done(lanes[lane])
     queue.put_back(back, now, slow=True, waited=lane == "slow")
     lanes[lane] = []
+
+
+def test_deadlines() -> None:
+    """Whoever has waited so long is due, once, in the turn in which they came; who was answered is not."""
+    deadlines = groups.Deadlines(5.0)
+    first, second, third = (append("u", "r") for _ in range(3))
+    for n, each in enumerate((first, second, third)):
+        deadlines.add(each, 10.0 + n)
+    deadlines.drop(second)
+
+    assert deadlines.due(14.9) == []
+    assert deadlines.due(15.5) == [first]
+    assert deadlines.due(20.0) == [third]
+    assert deadlines.due(99.0) == []

@@ -61,7 +61,8 @@ def test_unavailable_says_when_to_come_back() -> None:
     """A 503 has Retry-After, and is one line of text where JSON would be taken for events."""
     response = problem_response(Unavailable("store_away", "later"), plain=True)
 
-    assert (response.status, response.text, response.content_type) == (503, "later\n", "text/plain")
+    assert (response.status, response.body) == (503, b"later\n")
+    assert response.content_type == "text/plain; charset=utf-8"
     assert response.headers["Retry-After"] == "1"
 
 

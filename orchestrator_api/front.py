@@ -1,0 +1,136 @@
+"""What stands between aiohttp's connections and the calls: the way to a handler, problems, CORS, metrics, the log.
+
+It takes the place of `web.Application`: its router, middlewares and header objects cost more CPU than a poll's answer.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import structlog
+from aiohttp import web
+
+from orchestrator_api.errors import Problem
+from orchestrator_api.logs import RequestLog
+from orchestrator_api.metrics import Metrics
+from orchestrator_api.web import BODY_BYTES, Answer, Origins, Request, expect, problem_response
+
+log = structlog.get_logger("orchestrator_api")
+
+Handler = Callable[[Request], Awaitable[Answer | web.StreamResponse]]
+
+METHODS = ("GET", "HEAD", "POST", "OPTIONS")
+
+# The seed's hook parses any body as JSON and would empty its timeline, so an error of the poll is plain text to whoever
+# did not ask for JSON by name.
+POLL = "/runs/{run_id}/events"
+
+
+@dataclass(slots=True)
+class Route:
+    """A path, of which one part may be a name. template: with that part as `{what}`; handlers: by method."""
+
+    template: str
+    before: str
+    after: str
+    handlers: dict[str, Handler]
+
+    @property
+    def allow(self) -> str:
+        """Returns the methods that it takes, for people and for the header."""
+        return ", ".join(sorted({*self.handlers, "OPTIONS"} | ({"HEAD"} if "GET" in self.handlers else set())))
+
+
+UNMATCHED = Route("unmatched", "", "", {})
+
+
+class Routes:
+    """Finds the route of a path. Made of (method, template, handler)."""
+
+    def __init__(self, calls: Iterable[tuple[str, str, Handler]]) -> None:
+        self._fixed: dict[str, Route] = {}
+        self._named: dict[str, Route] = {}
+        for method, template, handler in calls:
+            before, brace, rest = template.partition("{")
+            known = self._named if brace else self._fixed
+            route = known.setdefault(template, Route(template, before, rest.partition("}")[2], {}))
+            route.handlers[method] = handler
+
+    def find(self, path: str) -> tuple[Route, str]:
+        """Returns the route of a path as it was sent, and the name in it. UNMATCHED when there is none."""
+        if route := self._fixed.get(path):
+            return route, ""
+        for route in self._named.values():
+            if path.startswith(route.before) and path.endswith(route.after):
+                name = path[len(route.before) : len(path) - len(route.after)]
+                if name and "/" not in name:
+                    return route, unquote(name) if "%" in name else name
+        return UNMATCHED, ""
+
+
+class Front:
+    """Every request ends here as an answer, a metric and a log line. metrics None: neither, for the admin port."""
+
+    def __init__(self, calls: Iterable[tuple[str, str, Handler]], origins: Origins, metrics: Metrics | None) -> None:
+        self._routes = Routes(calls)
+        self._origins = origins
+        self._metrics = metrics
+        self._log = RequestLog("orchestrator.request")
+
+    def request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Request:
+        """Makes the request of a parsed head: aiohttp's request_factory."""
+        loop = asyncio.get_running_loop()
+        return Request(message, payload, protocol, writer, task, loop, client_max_size=BODY_BYTES)
+
+    async def handle(self, request: Request) -> Any:
+        """Answers a request: aiohttp's handler."""
+        began = time.perf_counter()
+        route, request.name = self._routes.find(request.rel_url.raw_path)
+        try:
+            answer = await self._answer(request, route)
+        except Problem as problem:
+            answer = problem_response(problem, plain=_wants_plain(request, route, problem.status))
+            if problem.status == 408:
+                answer.force_close()
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:  # whatever it is, the caller gets no stack trace and the operator does
+            log.exception("orchestrator.unhandled", route=route.template)
+            internal = Problem(500, "internal", "something broke on our side")
+            answer = problem_response(internal, plain=_wants_plain(request, route, 500))
+        if self._metrics is not None:
+            seconds = time.perf_counter() - began
+            method = request.method if request.method in METHODS else "other"
+            self._metrics.requested(method, route.template, answer.status, seconds)
+            self._log(method, route.template, answer.status, seconds)
+        return answer
+
+    async def _answer(self, request: Request, route: Route) -> Answer | web.StreamResponse:
+        method, headers = request.method, request.headers
+        origin = headers.get("Origin")
+        if origin is not None:
+            request.cors = self._origins.headers(origin)
+        if method == "OPTIONS":
+            return self._origins.preflight()
+        handler = route.handlers.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            if not route.handlers:
+                raise Problem(404, "path_unknown", "there is nothing at this path", field="path")
+            allow = route.allow
+            raise Problem(405, "method_not_allowed", f"this path takes {allow}", field="method", allow=allow)
+        if origin is not None and method == "POST" and not request.cors:
+            raise Problem(
+                403, "origin_forbidden", "pages of this origin may not write: see ALLOWED_ORIGINS", field="Origin"
+            )
+        if "Expect" in headers:
+            await expect(request)
+        return await handler(request)
+
+
+def _wants_plain(request: Request, route: Route, status: int) -> bool:
+    if (status < 500 and status != 429) or "json" in request.headers.get("Accept", ""):
+        return False
+    return request.method in ("GET", "HEAD") and route.template.endswith(POLL)
