@@ -13,7 +13,7 @@ from . import controls, deliver, handshake, wire
 from .catch_up import CatchUp
 from .deliver import Connection
 from .door import SLICE, retry_ms
-from .feed import Feed
+from .feed import Feed, Group
 from .history import History
 from .joins import Joins
 from .metrics import Metrics
@@ -21,7 +21,7 @@ from .pings import Wheel
 from .replay import Replays
 from .route import Message, Outcome, Router
 from .settings import Settings
-from .trace import Trace, ids_of
+from .trace import FIELDS, Trace, ids_of
 
 log = structlog.stdlib.get_logger("fanout")
 
@@ -92,38 +92,42 @@ class Hub:
         self.catch_up.wake()
 
     def deliver(self, outcome: Outcome, how: str = "live") -> None:
-        """Write what is ready, once encoded for each group."""
+        """Write what is ready, once encoded for each group: first all bytes are made, then all are written.
+
+        What a write leaves of the caches is the kernel's; two short loops go through less than one long one.
+        """
         if not outcome:
             return
-        bound, encoders, at = deliver.MAX_WAITING, wire.ENCODERS, time()
-        written: list[Any] = []
+        metrics, encoders, at = self.metrics, wire.ENCODERS, time()
+        writes: list[tuple[Group, bytes]] = []
+        told: list[Any] = []
         frames_sent = bytes_sent = 0
         for group, frames in outcome:
             data = encoders[group.encoding](frames)
-            members = group.members if group.only is None else (group.only,)
-            slow: list[Connection] | None = None
-            for connection in members:
-                transport = connection.transport
-                # The door of `Connection.write`, without the call: this line runs once a delivery.
-                if transport.get_write_buffer_size() > bound:
-                    slow = [connection] if slow is None else [*slow, connection]
-                else:
-                    transport.write(data)
-            count, size, reached, first = len(frames), len(data), len(members), frames[0]
-            if slow is not None:
-                reached -= len(slow)
-                for connection in slow:
-                    connection.close(4408, "slow")
+            writes.append((group, data))
+            count, size, reached = len(frames), len(data), len(group.members)
             group.frames += count
             group.bytes += size
             frames_sent += count * reached
             bytes_sent += size * reached
-            written += (group, first.id if count == 1 else ids_of(frames), reached, slow is not None)
-        self.metrics.frames_sent += frames_sent
-        self.metrics.bytes_sent += bytes_sent
-        self.trace.wrote(at, how, written)
+            told += (group, frames[0].id if count == 1 else ids_of(frames), reached, False)
+        metrics.frames_sent += frames_sent
+        metrics.bytes_sent += bytes_sent
+        for place, slow in _written(writes):
+            told[FIELDS * place + 2 : FIELDS * place + 4] = [told[FIELDS * place + 2] - len(slow), True]
+            self._close_slow(slow, len(outcome[place][1]), len(writes[place][1]))
+        self.trace.wrote(at, how, told)
         if how == "live" and (recorded_at := wire.seconds(outcome[0][1][0].recorded_at)):
-            self.metrics.delivery_lag.observe(max(0.0, time() - recorded_at))
+            metrics.delivery_lag.observe(max(0.0, time() - recorded_at))
+
+    def _close_slow(self, slow: list[Connection], frames: int, size: int) -> None:
+        """They did not get what their group got last."""
+        self.metrics.frames_sent -= frames * len(slow)
+        self.metrics.bytes_sent -= size * len(slow)
+        for connection in slow:
+            connection.frames += frames  # what it got is the group's count less this
+            connection.bytes += size
+            connection.close(4408, "slow")
 
     # What history says.
 
@@ -186,3 +190,20 @@ class Hub:
             connection.join(feed)
         for connection in self.watchers(feed):
             connection.write(text if connection.admission.encoding == wire.TEXT else sse)
+
+
+def _written(writes: Sequence[tuple[Group, bytes]]) -> list[tuple[int, list[Connection]]]:
+    """Write all; the places of those writes that found sockets with too much waiting, and these."""
+    bound, refused = deliver.MAX_WAITING, []
+    for place, (group, data) in enumerate(writes):
+        slow: list[Connection] | None = None
+        for connection in group.members if group.only is None else (group.only,):
+            transport = connection.transport
+            # The door of `Connection.write`, without the call: this line runs once a delivery.
+            if transport.get_write_buffer_size() > bound:
+                slow = [connection] if slow is None else [*slow, connection]
+            else:
+                transport.write(data)
+        if slow is not None:
+            refused.append((place, slow))
+    return refused

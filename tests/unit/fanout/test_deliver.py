@@ -8,6 +8,7 @@ from websockets.frames import Close
 
 from fanout.deliver import MAX_WAITING, Connection, close_code
 from fanout.handshake import Handshake
+from fanout.wire import TEXT
 from tests.unit.fanout.worlds import PING, REQUEST, World, say
 
 
@@ -50,15 +51,19 @@ async def test_bound(world: World) -> None:
 
 
 async def test_slow_one_among_others(world: World) -> None:
-    """The others of a slow socket's group receive what it does not."""
+    """The others of a slow socket's group receive what it does not; it counts as what it got."""
     connections = [world.connect() for _ in range(3)]
     connections[1][1].waiting = MAX_WAITING + 1
-    payload = world.publish()
+    payload = world.publish(number=1)
 
     assert [transport.written.endswith(payload) for _, transport in connections] == [True, False, True]
     assert world.hub.sockets == {connections[0][0], connections[2][0]}
     assert world.hub.metrics.frames_sent == 2
     assert world.hub.metrics.bytes_sent == 2 * (2 + len(payload))
+    assert [connection.frames for connection, _ in connections] == [0, 0, 0]
+    assert (connections[1][0].bytes, world.hub.router.feeds["alice"].groups[None, TEXT].frames) == (0, 1)
+    (seen,) = world.hub.trace.look_up("alice", 1, (), 0.0)
+    assert (seen["sockets"], seen["others_closed_as_slow"]) == (2, True)
 
 
 async def test_pongs_pass_the_door(world: World) -> None:

@@ -76,9 +76,10 @@ class World:
         say(connection, request)
         return connection, transport
 
-    def publish(self, size: int = 0, count: int = 1) -> bytes:
-        """One read of Redis with `count` frames of alice; the payload."""
-        payload = json.dumps({"run_id": "r1", "username": "alice", "x": "y" * size}).encode()
+    def publish(self, size: int = 0, count: int = 1, number: int | None = None) -> bytes:
+        """One read of Redis with `count` frames of alice, all of this id if any; the payload."""
+        named = {} if number is None else {"id": number}
+        payload = json.dumps({"run_id": "r1", "username": "alice", "x": "y" * size, **named}).encode()
         self.hub.receive([[b"pmessage", b"run:*", b"run:r1", payload]] * count)
         return payload
 
