@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.bench import report
 from tests.bench.cases import SHORT, Cases
 from tests.bench.report import Results
-from tests.bench.servers import Bench
+from tests.bench.servers import NCHAN_MODULE, Bench
 
 SLACK = 1.3  # by which the short form's ratios may be worse
 
@@ -20,7 +20,9 @@ def arguments() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser("./dev bench", description="What the services cost, beside what naive ones cost.")
     parser.add_argument("--short", action="store_true", help="two minutes: less of each, and ratios a third wider")
-    parser.add_argument("--peers", type=Path, metavar="DIR", help="also measure the programs gohub and limithub in DIR")
+    parser.add_argument(
+        "--peers", type=Path, metavar="DIR", help="also measure gohub and limithub of DIR, and Nchan"
+    )
     parser.add_argument("--only", action="append", metavar="CASE", help="this case alone; may be given again")
     parser.add_argument("--rounds", type=int, help="of each case: 3, or 1 in the short form")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
@@ -41,6 +43,8 @@ def measured(asked: argparse.Namespace) -> Results:
     """All that was asked for, each case told as it ends."""
     cases = Cases(asked.rounds or (1 if asked.short else 3), asked.short, asked.peers is not None)
     results: Results = {}
+    if asked.peers and not NCHAN_MODULE.exists():
+        say("NOT MEASURED: Nchan (Debian: apt-get install nginx-light libnginx-mod-nchan)")
     with Bench(asked.peers) as bench:
         for name, measure in cases.all.items():
             if name not in (asked.only or (SHORT if asked.short else [name])):

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from tests.bench import api, hub, long
-from tests.bench.servers import HUBS, PEERS, Bench, Start, compressing, ours
+from tests.bench.servers import HUBS, NCHAN_MODULE, PEERS, Bench, Start, compressing, ours
 
 SHORT_PART = 0.4  # of the time, in the short form
 SHORT = ("broadcast", "burst", "unicast", "mixed", "idle", "api")  # what the short form measures
@@ -48,7 +48,8 @@ class Cases:
 
     def _starts(self, *but: str) -> dict[str, Start]:
         everybody = {**HUBS, **(PEERS if self.peers else {})}
-        return {name: start for name, start in everybody.items() if name not in but}
+        absent = () if NCHAN_MODULE.exists() else ("nchan",)
+        return {name: start for name, start in everybody.items() if name not in (*but, *absent)}
 
     def _delivery(self, name: str, bench: Bench) -> Found:
         load = hub.LOADS[name].scaled(SHORT_PART if self.short else 1.0)

@@ -2,8 +2,9 @@
 
     python -m tests.bench.feed < PLAN
 
-The plan is one line of JSON; see `Plan`. First a line says on which port the history answers; an empty line on stdin
-starts the publishing, and a second line says how it went. The history answers until stdin ends.
+The plan is one line of JSON; see `Plan`. First a line says on which port the history answers; a line on stdin (empty, or
+the port of a hub that takes POSTs) starts the publishing, and a second line says how it went. The history answers until
+stdin ends.
 """
 
 from __future__ import annotations
@@ -79,14 +80,21 @@ class Frames:
         whole, more = divmod(self.sent, self._plan.users)
         return self._plan.before + whole + (user < more)
 
-    def publishing(self) -> Iterator[tuple[bytes, int]]:
-        """The commands, a burst at a time, and how many they are."""
+    def publishing(self, post: bool) -> Iterator[tuple[bytes, int]]:
+        """The commands (or POST requests), a burst at a time, and how many they are."""
         plan = self._plan
         while self.sent < plan.count:
             pieces = []
             for _ in range(min(plan.burst, plan.count - self.sent)):
                 whole, user = divmod(self.sent, plan.users)
                 run, frame = self.frame(user, plan.before + whole + 1, time.monotonic_ns())
+                if post:
+                    pieces.append(
+                        b"POST /pub?id=u%d HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%s"
+                        % (user, len(frame), frame)
+                    )
+                    self.sent += 1
+                    continue
                 pieces.append(
                     b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\nrun:%s\r\n$%d\r\n%s\r\n" % (4 + len(run), run, len(frame), frame)
                 )
@@ -175,6 +183,23 @@ async def serve(app: web.Application, ready: threading.Event, port: list[int]) -
     await asyncio.Event().wait()
 
 
+class Posts:
+    """One connection that publishes by POST, a burst at a time."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, requests: bytes, replies: int) -> None:
+        """Sends and waits for so many answers."""
+        self._socket.sendall(requests)
+        tail = b""
+        while replies > 0:
+            tail = tail[-8:] + self._socket.recv(65536)
+            replies -= tail.count(b"HTTP/1.1 ")
+            tail = tail[-8:]
+
+
 class Redis:
     """One connection that publishes and waits for its replies."""
 
@@ -197,12 +222,12 @@ class Redis:
                 replies -= 1
 
 
-def publish(plan: Plan, frames: Frames) -> float:
-    """All of it at its rate; the seconds that it took."""
-    redis = Redis(plan.redis)
+def publish(plan: Plan, frames: Frames, post: int) -> float:
+    """All of it at its rate, on Redis or by POST to a port; the seconds that it took."""
+    channel = Posts(post) if post else Redis(plan.redis)
     began = time.monotonic()
-    for commands, count in frames.publishing():
-        redis.ask(commands, count)
+    for commands, count in frames.publishing(bool(post)):
+        channel.ask(commands, count)
         until(began + frames.sent / plan.rate)
     return time.monotonic() - began
 
@@ -216,8 +241,8 @@ def main() -> None:
     threading.Thread(target=lambda: asyncio.run(serve(app, ready, port)), daemon=True).start()
     ready.wait(10)
     say({"history": port[0]})
-    if sys.stdin.readline():
-        seconds = publish(plan, frames)
+    if line := sys.stdin.readline():
+        seconds = publish(plan, frames, int(line.strip() or 0))
         say({"published": frames.sent, "seconds": round(seconds, 3), "rate": round(frames.sent / seconds)})
         sys.stdin.read()
 

@@ -100,7 +100,7 @@ def delivery(bench: Bench, start: Start, load: Load, *, simple: bool, deflate: b
             rest()
             open_cpu, full = server.cpu(), server.memory()
             watchers.tell()
-            source.tell()
+            source.publish(server)
             published, arrived = source.says(), watchers.says()
             spent = server.cpu() - open_cpu
     frames = max(arrived["frames"], 1)

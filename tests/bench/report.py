@@ -17,7 +17,7 @@ CHART = CHECKOUT / "docs" / "bench.svg"
 BEGIN, END = "<!-- bench -->\n", "<!-- /bench -->\n"
 # {case: {server: {"median": figures, "rounds": [figures]}}}
 Results = dict[str, dict[str, dict[str, Any]]]
-NAMES = {"runfeed": "Runfeed", "naive": "naive", "go": "Go", "floor": "C floor", "aiohttp": "aiohttp"}
+NAMES = {"runfeed": "Runfeed", "naive": "naive", "go": "Go", "floor": "C floor", "nchan": "Nchan", "aiohttp": "aiohttp"}
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,13 @@ CHECKS = (
     Check("broadcast, CPU a delivery", "broadcast", "cpu_us", "naive", most=0.80, gate=True),
     Check("broadcast, CPU a delivery", "broadcast", "cpu_us", "go", most=0.75),
     Check("broadcast, CPU a delivery", "broadcast", "cpu_us", "floor", most=1.35),
+    Check("broadcast, CPU a delivery", "broadcast", "cpu_us", "nchan", most=1.0),
     Check("bursts of 20, CPU a delivery", "burst", "cpu_us", "naive", most=0.10, gate=True),
     Check("bursts of 20, CPU a delivery", "burst", "cpu_us", "go", most=0.25),
     Check("unicast, CPU a delivery", "unicast", "cpu_us", "naive", most=0.60, gate=True),
     Check("unicast, CPU a delivery", "unicast", "cpu_us", "go", most=0.75),
     Check("unicast, CPU a delivery", "unicast", "cpu_us", "floor", most=1.6),
+    Check("unicast, CPU a delivery", "unicast", "cpu_us", "nchan", most=1.0),
     Check("mixed, CPU a delivery", "mixed", "cpu_us", "go", most=0.8),
     Check("memory of an idle socket", "idle", "socket_kib", "naive", most=0.6, gate=True),
     Check("memory of an idle socket, KiB", "idle", "socket_kib", "", most=8.0),

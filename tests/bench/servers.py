@@ -31,16 +31,29 @@ from tests.support.waiting import eventually_sync
 
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
+NCHAN_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+NCHAN = f"""
+load_module {NCHAN_MODULE};
+worker_processes 1; daemon off; pid nginx.pid;
+events {{ worker_connections 30000; }}
+http {{ access_log off; keepalive_requests 100000000; client_body_temp_path body;
+  server {{ listen 127.0.0.1:PORT backlog=4096;
+    location = /ws {{ nchan_subscriber websocket; nchan_channel_id $arg_username; nchan_websocket_ping_interval 25;
+      nchan_subscriber_first_message newest; nchan_message_buffer_length 64; }}
+    location = /pub {{ nchan_publisher; nchan_channel_id $arg_id; nchan_message_buffer_length 64;
+      nchan_message_timeout 60s; client_max_body_size 1m; }} }} }}
+"""
 
 
 @dataclass
 class Server:
-    """One that runs. port: of its sockets or calls; admin: of its metrics, 0 when it has none."""
+    """One that runs. port: of its sockets or calls; admin: of its metrics, 0 when it has none; see `Tool.publish`."""
 
     name: str
     process: subprocess.Popen[bytes]
     port: int
     admin: int = 0
+    posts: bool = False
 
     @property
     def pid(self) -> int:
@@ -163,6 +176,10 @@ class Tool:
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
+    def publish(self, server: Server) -> None:
+        """Begin to publish: on Redis, or by POST to a hub that takes no Redis."""
+        self.tell(str(server.port) if server.posts else "")
+
     def spoke(self) -> bool:
         """Whether there is a line to read."""
         assert self.process.stdout is not None
@@ -238,5 +255,18 @@ def _peer(name: str, program: str) -> Start:
     return start
 
 
+@contextmanager
+def nchan(bench: Bench, _: str) -> Iterator[Server]:
+    """nginx with its module, if Debian's nginx-light and libnginx-mod-nchan are there; events come by POST."""
+    port = free_port()
+    place = bench.directory / f"nchan-{port}"
+    place.mkdir()
+    (place / "nginx.conf").write_text(NCHAN.replace("PORT", str(port)))
+    command: list[str | Path] = ["nginx", "-p", place, "-c", "nginx.conf", "-e", "error.log"]
+    with bench.server("nchan", command, port, {}) as server:
+        server.posts = True
+        yield server
+
+
 HUBS: Mapping[str, Start] = {"runfeed": ours, "naive": naive}
-PEERS: Mapping[str, Start] = {"go": _peer("go", "gohub"), "floor": _peer("floor", "limithub")}
+PEERS: Mapping[str, Start] = {"go": _peer("go", "gohub"), "floor": _peer("floor", "limithub"), "nchan": nchan}
