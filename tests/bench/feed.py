@@ -2,8 +2,8 @@
 
     python -m tests.bench.feed < PLAN
 
-The plan is one line of JSON; see `Plan`. First a line says on which port the history answers; a line on stdin (empty, or
-the port of a hub that takes POSTs) starts the publishing, and a second line says how it went. The history answers until
+The plan is one line of JSON; see `Plan`. First a line says on which port the history answers. A line on stdin, empty or
+the port of a hub that takes POSTs, starts the publishing, and a second line says how it went. The history answers until
 stdin ends.
 """
 
