@@ -3,8 +3,8 @@
 Three stages, three files: `subscribe` reads Redis, `route` decides who gets what, `deliver` writes to the sockets.
 The files around them: `wire`, `deflate` and `controls` (bytes in, bytes out), `feed` (one user's order), `hub` (what
 all connections share), `door`, `usual` and `handshake` (who may come in), `joins` (a base before the answer), `replay`
-(history for those who bring a cursor), `catch_up` and `history` (what was missed, from the API), `trace` (what became of an
-event), `pings` (every deadline), `serve` (what is started and stopped, and in which order).
+(history for those who bring a cursor), `catch_up` and `history` (what was missed, from the API), `trace` (what became
+of an event), `pings` (every deadline), `serve` (what is started and stopped, and in which order).
 
 The promises, each with its place:
 
