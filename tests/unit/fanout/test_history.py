@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from fanout import history as module
+from fanout import answers
 from fanout.errors import CursorUnknown, HistoryAway
 from fanout.history import History, Page
 from fanout.metrics import Metrics
@@ -95,7 +95,7 @@ async def test_names_are_escaped(asked: Asked) -> None:
 
 async def test_too_big(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer beyond all bounds is not read."""
-    monkeypatch.setattr(module, "MAX_ANSWER", 10)
+    monkeypatch.setattr(answers, "MAX_ANSWER", 10)
     asked.body = b'{"epoch":"e","heads":{"alice":7}}'
     with pytest.raises(HistoryAway):
         await asked.history.heads(["alice"])

@@ -1,0 +1,247 @@
+"""Questions to one HTTP server: a small HTTP/1.1 client that keeps its connections. What is asked may be asked twice.
+
+Why not aiohttp's: docs/decisions/0008. Nothing is decompressed, no redirect is followed, no cookie is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+import ssl
+from typing import Final, cast
+from urllib.parse import quote, unquote, urlsplit
+
+from .answers import Answers
+from .errors import HistoryAway
+
+TIMEOUT: Final = 2.0  # seconds for one answer, all that it takes included: a turn, a connection, a second try
+CONNECTIONS: Final = 32  # more than the hub ever asks at a time; whoever comes on top waits for a turn
+KEPT: Final = 5.0  # seconds that an idle connection is kept; the API keeps it longer
+ATTEMPT: Final = 0.25  # seconds for an address that is not the last one of its name: a dead host is passed by
+_PLAIN: Final = "/%:@!$&'()*+,;=?~"  # what a URL's path and query may hold as it is
+
+
+class Unanswered(HistoryAway):
+    """The connection ended, and not one byte of an answer had come: the server may not have read the question."""
+
+
+class Client:
+    """Asks one server.
+
+    Args:
+        url: its base URL; a name and a password in it are sent as Basic, latin-1.
+
+    Raises:
+        UnicodeError: the host is no name, or the password cannot be sent.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        tls = parts.scheme == "https"
+        self._host = unquote((parts.hostname or "").encode("idna").decode())
+        self._port = parts.port if parts.port is not None else (443 if tls else 80)
+        self._ssl = _context() if tls else None
+        self._base = quote(parts.path + (f"?{parts.query}" if parts.query else ""), safe=_PLAIN)
+        name = f"[{self._host.partition('%')[0]}]" if ":" in self._host else self._host
+        fields = {
+            "Host": name if self._port == (443 if tls else 80) else f"{name}:{self._port}",
+            "User-Agent": "runfeed-fanout",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+        }
+        if parts.username or parts.password:
+            pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode("latin-1")
+            fields["Authorization"] = "Basic " + base64.b64encode(pair).decode()
+        self._fields = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+        self._turns = asyncio.Semaphore(CONNECTIONS)  # whoever has one needs one connection at most
+        self._idle: list[Connection] = []  # the longest idle first
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._open: set[Connection] = set()
+        self._gone = asyncio.Event()  # cleared by close(), as long as some connection is open
+        self._gone.set()
+
+    async def close(self) -> None:
+        """Cut all connections; whoever waits for an answer is told at once."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in self._open:
+            connection.transport.abort()
+        if self._open:
+            self._gone.clear()
+        await self._gone.wait()
+
+    async def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """The status and the body of the answer.
+
+        Raises:
+            HistoryAway: none came, or none that is HTTP, or it is too big.
+            OSError: the server cannot be reached, or not in time.
+        """
+        head = f"{method} {self._base}{path} HTTP/1.1\r\n{self._fields}"
+        if body is None:
+            request = f"{head}\r\n".encode("ascii")
+        else:
+            request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode("ascii") + body
+        deadline = asyncio.get_running_loop().time() + TIMEOUT
+        if self._turns.locked():
+            async with asyncio.timeout_at(deadline):
+                await self._turns.acquire()
+        else:
+            await self._turns.acquire()
+        try:
+            connection = self._kept()
+            if connection is not None:
+                try:
+                    return await connection.ask(request, deadline)
+                except Unanswered:  # the server had closed it; we did not know yet
+                    pass
+            async with asyncio.timeout_at(deadline):
+                connection = await self._dial()
+            return await connection.ask(request, deadline)
+        finally:
+            self._turns.release()
+
+    def keep(self, connection: Connection) -> None:
+        """Its answer is complete, and the server keeps it open."""
+        loop = asyncio.get_running_loop()
+        connection.idle_at = loop.time()
+        self._idle.append(connection)
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(KEPT, self._sweep)
+
+    def lost(self, connection: Connection) -> None:
+        """It is gone, whoever ended it."""
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if not self._open:
+            self._gone.set()
+
+    def _kept(self) -> Connection | None:
+        """The connection that was used last, unless it is too old: a hub that was stopped swept none."""
+        oldest = asyncio.get_running_loop().time() - KEPT
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.idle_at > oldest and not connection.transport.is_closing():
+                return connection
+            connection.transport.abort()
+        return None
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - KEPT
+        while self._idle and self._idle[0].idle_at <= oldest:
+            self._idle.pop(0).transport.abort()
+        self._sweeper = loop.call_at(self._idle[0].idle_at + KEPT, self._sweep) if self._idle else None
+
+    async def _dial(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        name = self._host.rstrip(".") if self._ssl else None
+        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        for left, (*_, address) in zip(range(len(found) - 1, -1, -1), found, strict=True):
+            try:
+                async with asyncio.timeout(ATTEMPT if left else None):
+                    _, connection = await loop.create_connection(
+                        lambda: Connection(self), *address[:2], ssl=self._ssl, server_hostname=name
+                    )
+            except OSError:
+                if not left:
+                    raise
+                continue
+            if not self._closed and not connection.transport.is_closing():
+                self._open.add(connection)
+                return connection
+            connection.transport.abort()
+            break
+        raise HistoryAway("the connection ended at once")
+
+
+class Connection(asyncio.Protocol):
+    """One connection. It has one question at a time; bytes that nobody asked for are its end."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._answers = Answers()
+        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self.idle_at = 0.0
+
+    async def ask(self, request: bytes, deadline: float) -> tuple[int, bytes]:
+        """Write the question in one piece, wait for its answer until `deadline`, a time of the loop."""
+        loop = asyncio.get_running_loop()
+        self._answers.begin()
+        self._answer = answer = loop.create_future()
+        timer = loop.call_at(deadline, self._late)
+        self.transport.write(request)
+        try:
+            found: tuple[int, bytes] = await answer
+            return found
+        finally:
+            timer.cancel()
+            if self._answer is answer:  # we were cancelled: what comes now is an answer to nobody
+                self._fail(None)
+
+    # What the loop tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The server is there."""
+        self.transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end; that of an answer as well, if it was to end so."""
+        answers = self._answers
+        self._client.lost(self)
+        answers.end()
+        if self._answer is None:
+            return
+        if answers.until_end and exc is None:
+            self._give()
+        elif answers.came:
+            self._fail(HistoryAway("the connection ended within the answer"))
+        else:
+            self._fail(Unanswered(str(exc or "the connection ended without an answer")))
+
+    def data_received(self, data: bytes) -> None:
+        """A piece of an answer."""
+        if self._answer is None:
+            self.transport.abort()
+            return
+        try:
+            if self._answers.feed(data):
+                self._give()
+        except HistoryAway as exc:
+            self._fail(exc)
+
+    # The end of a question.
+
+    def _give(self) -> None:
+        answer, self._answer = self._answer, None
+        answers = self._answers
+        found = answers.status, bytes(answers.body)
+        answers.body = b""
+        if answers.keep and not self.transport.is_closing():
+            self._client.keep(self)
+        else:
+            self.transport.abort()
+        if answer is not None and not answer.done():  # done: cancelled in this turn
+            answer.set_result(found)
+
+    def _late(self) -> None:
+        self._fail(TimeoutError())
+
+    def _fail(self, exc: Exception | None) -> None:
+        answer, self._answer = self._answer, None
+        self.transport.abort()
+        if answer is not None and exc is not None and not answer.done():
+            answer.set_exception(exc)
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
