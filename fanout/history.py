@@ -135,8 +135,11 @@ class History:
             CursorUnknown: the answer is 410.
             KeyError: the answer is 404.
         """
+        data = None if body is None else msgspec.json.encode(body)
         try:
-            status, answer = await self._exchange(method, path, body)
+            if self._client is None:
+                self._client = Client(self._url)
+            status, answer = await self._client.ask(method, path, data)
             if status == 410:
                 gone = msgspec.json.decode(answer, type=_Gone)
                 self._done(call, "unknown")
@@ -153,11 +156,6 @@ class History:
             raise HistoryAway(str(exc)) from exc
         self._done(call, "ok")
         return result
-
-    async def _exchange(self, method: str, path: str, body: Any) -> tuple[int, bytes]:
-        if self._client is None:
-            self._client = Client(self._url)
-        return await self._client.ask(method, path, None if body is None else msgspec.json.encode(body))
 
     def _done(self, call: str, outcome: str) -> None:
         self._metrics.history_asked(call, outcome)
