@@ -39,9 +39,9 @@ class Client:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         tls = parts.scheme == "https"
-        self._host = unquote((parts.hostname or "").encode("idna").decode())
+        self._host = (parts.hostname or "").encode("idna").decode().replace("%25", "%")  # %25: an IPv6 zone
         self._port = parts.port if parts.port is not None else (443 if tls else 80)
-        self._ssl = _context() if tls else None
+        self._ssl = ssl.create_default_context() if tls else None
         self._base = quote(parts.path + (f"?{parts.query}" if parts.query else ""), safe=_PLAIN)
         name = f"[{self._host.partition('%')[0]}]" if ":" in self._host else self._host
         fields = {
@@ -51,10 +51,12 @@ class Client:
             "Accept-Encoding": "identity",
             "Content-Type": "application/json",
         }
-        if parts.username or parts.password:
+        if parts.username or parts.password is not None:
             pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode("latin-1")
             fields["Authorization"] = "Basic " + base64.b64encode(pair).decode()
         self._fields = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+        if self._ssl is not None:
+            self._ssl.set_alpn_protocols(["http/1.1"])
         self._turns = asyncio.Semaphore(CONNECTIONS)  # whoever has one needs one connection at most
         self._idle: list[Connection] = []  # the longest idle first
         self._sweeper: asyncio.TimerHandle | None = None
@@ -68,11 +70,18 @@ class Client:
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for connection in self._open:
+        for connection in list(self._open):
             connection.transport.abort()
         if self._open:
             self._gone.clear()
         await self._gone.wait()
+
+    def written(self, method: str, path: str, body: bytes | None) -> bytes:
+        """A question, as it is sent; `path` is escaped already."""
+        head = f"{method} {self._base}{path} HTTP/1.1\r\n{self._fields}"
+        if body is None:
+            return f"{head}\r\n".encode("ascii")
+        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode("ascii") + body
 
     async def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """The status and the body of the answer.
@@ -81,11 +90,7 @@ class Client:
             HistoryAway: none came, or none that is HTTP, or it is too big.
             OSError: the server cannot be reached, or not in time.
         """
-        head = f"{method} {self._base}{path} HTTP/1.1\r\n{self._fields}"
-        if body is None:
-            request = f"{head}\r\n".encode("ascii")
-        else:
-            request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode("ascii") + body
+        request = self.written(method, path, body)
         deadline = asyncio.get_running_loop().time() + TIMEOUT
         if self._turns.locked():
             async with asyncio.timeout_at(deadline):
@@ -138,16 +143,22 @@ class Client:
             self._idle.pop(0).transport.abort()
         self._sweeper = loop.call_at(self._idle[0].idle_at + KEPT, self._sweep) if self._idle else None
 
+    async def addresses(self) -> list[tuple[str, int]]:
+        """(address, port) of the server, in the resolver's order."""
+        found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        return [(str(address[0]), int(address[1])) for *_, address in found]
+
     async def _dial(self) -> Connection:
         loop = asyncio.get_running_loop()
         name = self._host.rstrip(".") if self._ssl else None
-        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        for left, (*_, address) in zip(range(len(found) - 1, -1, -1), found, strict=True):
+        found = [] if self._closed else await self.addresses()
+        for left, address in zip(range(len(found) - 1, -1, -1), found, strict=True):
             try:
                 async with asyncio.timeout(ATTEMPT if left else None):
-                    _, connection = await loop.create_connection(
-                        lambda: Connection(self), *address[:2], ssl=self._ssl, server_hostname=name
+                    made = loop.create_connection(
+                        lambda: Connection(self), *address, ssl=self._ssl, server_hostname=name
                     )
+                    _, connection = await made
             except OSError:
                 if not left:
                     raise
@@ -157,7 +168,7 @@ class Client:
                 return connection
             connection.transport.abort()
             break
-        raise HistoryAway("the connection ended at once")
+        raise HistoryAway("the connection ended at once, or we are closing")
 
 
 class Connection(asyncio.Protocol):
@@ -179,8 +190,7 @@ class Connection(asyncio.Protocol):
         timer = loop.call_at(deadline, self._late)
         self.transport.write(request)
         try:
-            found: tuple[int, bytes] = await answer
-            return found
+            return cast(tuple[int, bytes], await answer)
         finally:
             timer.cancel()
             if self._answer is answer:  # we were cancelled: what comes now is an answer to nobody
@@ -239,9 +249,3 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
         if answer is not None and exc is not None and not answer.done():
             answer.set_exception(exc)
-
-
-def _context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
