@@ -47,7 +47,6 @@ class Client:
         fields = {
             "Host": name if self._port == (443 if tls else 80) else f"{name}:{self._port}",
             "User-Agent": "runfeed-fanout",
-            "Accept": "application/json",
             "Accept-Encoding": "identity",
             "Content-Type": "application/json",
         }
@@ -155,19 +154,18 @@ class Client:
         for left, address in zip(range(len(found) - 1, -1, -1), found, strict=True):
             try:
                 async with asyncio.timeout(ATTEMPT if left else None):
-                    made = loop.create_connection(
+                    _, connection = await loop.create_connection(
                         lambda: Connection(self), *address, ssl=self._ssl, server_hostname=name
                     )
-                    _, connection = await made
             except OSError:
                 if not left:
                     raise
                 continue
-            if not self._closed and not connection.transport.is_closing():
-                self._open.add(connection)
-                return connection
-            connection.transport.abort()
-            break
+            if self._closed or connection.transport.is_closing():
+                connection.transport.abort()
+                break
+            self._open.add(connection)
+            return connection
         raise HistoryAway("the connection ended at once, or we are closing")
 
 
@@ -190,7 +188,7 @@ class Connection(asyncio.Protocol):
         timer = loop.call_at(deadline, self._late)
         self.transport.write(request)
         try:
-            return cast(tuple[int, bytes], await answer)
+            return cast("tuple[int, bytes]", await answer)
         finally:
             timer.cancel()
             if self._answer is answer:  # we were cancelled: what comes now is an answer to nobody

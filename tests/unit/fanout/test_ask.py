@@ -33,7 +33,7 @@ async def test_kept(asked: Asked) -> None:
     assert await asked.client.ask("GET", "/runs/r%2F1") == (200, b"ok")
     assert len(asked.sources) == 1
     fields = (
-        b"Host: localhost:%d\r\nUser-Agent: runfeed-fanout\r\nAccept: application/json\r\n"
+        b"Host: localhost:%d\r\nUser-Agent: runfeed-fanout\r\n"
         b"Accept-Encoding: identity\r\nContent-Type: application/json\r\n" % asked.port
     )
     assert asked.requests == [

@@ -52,7 +52,14 @@ async def test_heads(asked: Asked) -> None:
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(500, b"{}"), (404, b"{}"), (200, b"garbage"), (200, b'{"epoch":"e"}'), (200, b'{"epoch":"e","heads":{"a":"x"}}')],
+    [
+        (500, b"{}"),
+        (404, b"{}"),
+        (302, b"{}"),
+        (200, b"garbage"),
+        (200, b'{"epoch":"e"}'),
+        (200, b'{"epoch":"e","heads":{"a":"x"}}'),
+    ],
 )
 async def test_away(asked: Asked, status: int, body: bytes) -> None:
     """Whatever is no answer is history being away, and is counted so."""
