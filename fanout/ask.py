@@ -91,12 +91,8 @@ class Client:
         """
         request = self.written(method, path, body)
         deadline = asyncio.get_running_loop().time() + TIMEOUT
-        if self._turns.locked():
-            async with asyncio.timeout_at(deadline):
-                await self._turns.acquire()
-        else:
-            await self._turns.acquire()
-        try:
+        # No time for the turn itself: whoever has one asked before us, and gives it back before our time is over.
+        async with self._turns:
             connection = self._kept()
             if connection is not None:
                 try:
@@ -106,8 +102,6 @@ class Client:
             async with asyncio.timeout_at(deadline):
                 connection = await self._dial()
             return await connection.ask(request, deadline)
-        finally:
-            self._turns.release()
 
     def keep(self, connection: Connection) -> None:
         """Its answer is complete, and the server keeps it open."""
