@@ -10,7 +10,6 @@ from .errors import HistoryAway
 
 MAX_ANSWER: Final = 16 << 20  # bytes; the API's own bounds are far below
 MAX_HEAD: Final = 64 << 10  # bytes in front of an answer's body
-WITHOUT_BODY: Final = (204, 304)
 
 
 class Answers:
@@ -87,7 +86,7 @@ class Answers:
         """The head is complete. That of a 1xx is skipped."""
         parser = self._parser
         status = 0 if parser is None else parser.get_status_code()
-        if status == 101 or self._coding not in (None, b"chunked"):
+        if self._coding not in (None, b"chunked"):
             raise HistoryAway("the answer is in a language that was not asked for")
         if parser is None or status < 200:
             self._length = self._coding = None
@@ -96,7 +95,7 @@ class Answers:
             raise HistoryAway("the answer is too big")
         self.status = status
         self.keep = parser.should_keep_alive()
-        self.until_end = self._length is None and self._coding is None and status not in WITHOUT_BODY
+        self.until_end = self._length is None and self._coding is None
 
     def on_body(self, piece: bytes) -> None:
         """Mostly there is one, and that one is not copied."""

@@ -37,7 +37,7 @@ async def test_not_asked_for(asked: Asked) -> None:
     asked.does = does  # type: ignore[method-assign]
     await asked.client.ask("GET", "/x")
     gate.set()
-    await eventually(lambda: asked.ended == 1)
+    await eventually(lambda: asked.ended == 1, within=ask.KEPT / 2)
     assert await asked.client.ask("GET", "/x") == (200, b"ok")
 
 
