@@ -59,6 +59,7 @@ class Client:
         self._turns = asyncio.Semaphore(CONNECTIONS)  # whoever has one needs one connection at most
         self._idle: list[Connection] = []  # the longest idle first
         self._sweeper: asyncio.TimerHandle | None = None
+        self._clock: asyncio.TimerHandle | None = None  # no later than the first question that is late
         self._closed = False
         self._open: set[Connection] = set()
         self._gone = asyncio.Event()  # cleared by close(), as long as some connection is open
@@ -67,8 +68,9 @@ class Client:
     async def close(self) -> None:
         """Cut all connections; whoever waits for an answer is told at once."""
         self._closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for timer in (self._sweeper, self._clock):
+            if timer is not None:
+                timer.cancel()
         for connection in list(self._open):
             connection.transport.abort()
         if self._open:
@@ -102,6 +104,21 @@ class Client:
             async with asyncio.timeout_at(deadline):
                 connection = await self._dial()
             return await connection.ask(request, deadline)
+
+    def watch(self, deadline: float) -> None:
+        """A question waits until `deadline`. One timer serves all: making one costs as much as parsing an answer."""
+        clock = self._clock
+        if clock is None or clock.when() > deadline:
+            if clock is not None:
+                clock.cancel()
+            self._clock = asyncio.get_running_loop().call_at(deadline, self._look)
+
+    def _look(self) -> None:
+        self._clock, now = None, asyncio.get_running_loop().time()
+        for connection in list(self._open):
+            connection.late(now)
+        if waiting := [connection.deadline for connection in self._open if connection.deadline]:
+            self.watch(min(waiting))
 
     def keep(self, connection: Connection) -> None:
         """Its answer is complete, and the server keeps it open."""
@@ -172,19 +189,18 @@ class Connection(asyncio.Protocol):
         self._client = client
         self._answers = Answers()
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
-        self.idle_at = 0.0
+        self.idle_at = self.deadline = 0.0  # no deadline: nobody waits
 
     async def ask(self, request: bytes, deadline: float) -> tuple[int, bytes]:
         """Write the question in one piece, wait for its answer until `deadline`, a time of the loop."""
-        loop = asyncio.get_running_loop()
         self._answers.begin()
-        self._answer = answer = loop.create_future()
-        timer = loop.call_at(deadline, self._late)
+        self._answer = answer = asyncio.get_running_loop().create_future()
+        self.deadline = deadline
+        self._client.watch(deadline)
         self.transport.write(request)
         try:
             return cast("tuple[int, bytes]", await answer)
         finally:
-            timer.cancel()
             if self._answer is answer:  # we were cancelled: what comes now is an answer to nobody
                 self._fail(None)
 
@@ -222,7 +238,7 @@ class Connection(asyncio.Protocol):
     # The end of a question.
 
     def _give(self) -> None:
-        answer, self._answer = self._answer, None
+        answer, self._answer, self.deadline = self._answer, None, 0.0
         answers = self._answers
         found = answers.status, bytes(answers.body)
         answers.body = b""
@@ -233,11 +249,13 @@ class Connection(asyncio.Protocol):
         if answer is not None and not answer.done():  # done: cancelled in this turn
             answer.set_result(found)
 
-    def _late(self) -> None:
-        self._fail(TimeoutError())
+    def late(self, now: float) -> None:
+        """Give up, if the time is over."""
+        if 0 < self.deadline <= now:
+            self._fail(TimeoutError())
 
     def _fail(self, exc: Exception | None) -> None:
-        answer, self._answer = self._answer, None
+        answer, self._answer, self.deadline = self._answer, None, 0.0
         self.transport.abort()
         if answer is not None and exc is not None and not answer.done():
             answer.set_exception(exc)

@@ -120,6 +120,32 @@ async def test_no_turn(asked: Asked) -> None:
 
 
 @on_each_loop
+async def test_each_its_own_time(asked: Asked) -> None:
+    """The time of a question is its own, though one timer serves all: neither an older one's nor a younger one's."""
+    gate, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    async def does(writer: asyncio.StreamWriter, number: int) -> None:
+        await gate.wait()
+
+    async def asking() -> float:
+        began = loop.time()
+        with pytest.raises(TimeoutError):
+            await asked.client.ask("GET", "/x")
+        return loop.time() - began
+
+    asked.does = does  # type: ignore[method-assign]
+    first = asyncio.create_task(asking())
+    began = loop.time()
+    await eventually(lambda: loop.time() > began + ask.TIMEOUT / 2)
+    second = asyncio.create_task(asking())
+    await eventually(lambda: len(asked.requests) == 2)
+    asked.client.watch(loop.time() + 60)
+    times = await asyncio.gather(first, second)
+    gate.set()
+    assert all(0.9 * ask.TIMEOUT < each < 1.4 * ask.TIMEOUT for each in times), times
+
+
+@on_each_loop
 async def test_idle(asked: Asked) -> None:
     """A connection that nobody used for a while is closed."""
     with pytest.MonkeyPatch.context() as patch:
