@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
 import structlog
 
+from .ask import Client
 from .errors import CursorUnknown, HistoryAway
 from .metrics import Metrics
 from .wire import Frame, read_event
 
-TIMEOUT: Final = 2.0  # seconds for one answer; an API that is stopped takes longer, and is asked again
-MAX_ANSWER: Final = 16 << 20  # bytes; the API's own bounds are far below
 MAX_FILTER: Final = 4096  # characters of run filters in a request line; with more of them all runs are read
 HEADS: Final = 10_000  # feeds in one question for heads
 FEEDS: Final = 1_000  # feeds in one question for events
@@ -98,13 +94,13 @@ class History:
     def __init__(self, url: str, metrics: Metrics) -> None:
         self._url = f"{url}/api/v1"
         self._metrics = metrics
-        self._session: aiohttp.ClientSession | None = None
+        self._client: Client | None = None
         self.answering: bool | None = None
 
     async def close(self) -> None:
         """Close its connections."""
-        if self._session is not None:
-            await self._session.close()
+        if self._client is not None:
+            await self._client.close()
 
     async def heads(self, usernames: Iterable[str]) -> Heads:
         """The heads of feeds, HEADS at most."""
@@ -121,7 +117,7 @@ class History:
             CursorUnknown: history does not know the cursor.
         """
         path = f"/feeds/{quote(username, safe='')}/events?after={after}&limit={limit}"
-        named = "".join([f"&run_id={quote(run, safe='')}" for run in sorted(runs or ())])
+        named = "".join([f"&run_id={quote(run, safe=':')}" for run in sorted(runs or ())])
         return await self._asked("page", "GET", path + (named if len(named) <= MAX_FILTER else ""), Page)
 
     async def run(self, run_id: str) -> Run | None:
@@ -139,8 +135,11 @@ class History:
             CursorUnknown: the answer is 410.
             KeyError: the answer is 404.
         """
+        data = None if body is None else msgspec.json.encode(body)
         try:
-            status, answer = await self._exchange(method, self._url + path, body)
+            if self._client is None:
+                self._client = Client(self._url)
+            status, answer = await self._client.ask(method, path, data)
             if status == 410:
                 gone = msgspec.json.decode(answer, type=_Gone)
                 self._done(call, "unknown")
@@ -151,26 +150,12 @@ class History:
             if status != 200:
                 raise HistoryAway(f"answered {status}")
             result = msgspec.json.decode(answer, type=kind)
-        except (aiohttp.ClientError, OSError, msgspec.MsgspecError, UnicodeError, HistoryAway) as exc:
+        except (OSError, msgspec.MsgspecError, UnicodeError, HistoryAway) as exc:
             # TimeoutError is an OSError
             self._failed(call, str(exc) or type(exc).__name__)
             raise HistoryAway(str(exc)) from exc
         self._done(call, "ok")
         return result
-
-    async def _exchange(self, method: str, url: str, body: Any) -> tuple[int, bytes]:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=32, keepalive_timeout=5),
-                timeout=aiohttp.ClientTimeout(total=TIMEOUT),
-                auto_decompress=False,
-            )
-        data = None if body is None else io.BytesIO(msgspec.json.encode(body))
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        async with asyncio.timeout(TIMEOUT), self._session.request(method, url, data=data, headers=headers) as response:
-            if (response.content_length or 0) > MAX_ANSWER:
-                raise HistoryAway("the answer is too big")
-            return response.status, await response.read()
 
     def _done(self, call: str, outcome: str) -> None:
         self._metrics.history_asked(call, outcome)

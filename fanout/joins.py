@@ -34,7 +34,7 @@ class Joins:
         self._hub = hub
         self._waiting: dict[Connection, tuple[Feed, float]] = {}  # in order of arrival, collecting and in flight
         self._collecting: dict[Connection, Feed] = {}
-        self._wanted = asyncio.Event()
+        self._asleep: asyncio.Future[None] | None = None  # the stage, while nobody collects
         self._timer: asyncio.TimerHandle | None = None
         self._lookups: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(LOOKUPS)
@@ -95,7 +95,8 @@ class Joins:
         now = self._hub.loop.time()
         self._waiting[connection] = (feed, now)
         self._collecting[connection] = feed
-        self._wanted.set()
+        if self._asleep is not None and not self._asleep.done():
+            self._asleep.set_result(None)
         if self._timer is None:
             self._timer = self._hub.loop.call_at(now + PATIENCE, self._out_of_patience)
 
@@ -143,29 +144,33 @@ class Joins:
 
     async def run(self) -> None:
         """Ask for heads for ever: one request in flight, one collecting."""
+        loop = self._hub.loop
         while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            batch = dict(list(self._collecting.items())[:HEADS])
-            for connection in batch:
-                del self._collecting[connection]
-            if self._collecting:
-                self._wanted.set()
-            if batch and not await self._ask(batch):
+            while not self._collecting:
+                self._asleep = loop.create_future()
+                await self._asleep
+            batch, self._collecting = self._collecting, {}
+            if len(batch) > HEADS:
+                each = list(batch.items())
+                batch, self._collecting = dict(each[:HEADS]), dict(each[HEADS:])
+            if not await self._ask(batch):
                 self._collecting = {c: feed for c, feed in batch.items() if c in self._waiting} | self._collecting
                 await asyncio.sleep(random.uniform(0.05, 0.15))  # noqa: S311 - spreads load
-                self._wanted.set()
 
     async def _ask(self, batch: dict[Connection, Feed]) -> bool:
         """Ask for the heads of a batch and let everybody in it in; False: there was no answer."""
         hub = self._hub
-        heads = await hub.catch_up.heads(dict.fromkeys(batch.values()))
+        feeds = dict.fromkeys(batch.values())
+        heads = await hub.catch_up.heads(feeds)
         if heads is None:
             return False
         for connection, feed in batch.items():
             if connection in self._waiting and feed.last is not None:
                 self._judge(connection, feed, heads.get(feed.username, 0))
-        hub.settle(dict.fromkeys(batch.values()))
+        # Most feeds that somebody joins are quiet: nothing was kept for them, and there is nothing to hand out.
+        kept = [feed for feed in feeds if feed.kept or feed.goal > (feed.last or 0)]
+        if kept or hub.router.behind:
+            hub.settle(kept)
         return True
 
     def _out_of_patience(self) -> None:

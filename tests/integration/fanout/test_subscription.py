@@ -3,10 +3,7 @@
 import asyncio
 import contextlib
 import json
-import os
-import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +15,7 @@ import websockets
 
 from tests.integration.fanout.hubs import HubProcess, Publish, StartAnyHub, StartHub
 from tests.support import eventually
+from tests.support.certificates import certificate
 from tests.support.servers import OwnRedis
 
 CONTRACT = json.loads((Path(__file__).parents[2] / "contract" / "contract.json").read_text())
@@ -234,19 +232,6 @@ async def test_unix_socket(redis_server: OwnRedis, hub_on: StartAnyHub, tmp_path
 
             assert json.loads(await asyncio.wait_for(own.recv(), 5))["x"] == 1
         await asyncio.to_thread(hub.stop)
-
-
-def certificate(directory: Path, name: str) -> None:
-    """A self-signed certificate for localhost: `name`.pem and `name`.key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("openssl is not installed, and CI must not skip this")
-        pytest.skip("NOT TESTED: openssl is not installed, so rediss:// was not tried (apt-get install openssl)")
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    files = ["-keyout", str(directory / f"{name}.key"), "-out", str(directory / f"{name}.pem")]
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, *files]
-    subprocess.run(command, check=True, capture_output=True)
 
 
 async def test_tls(redis_server: OwnRedis, hub_on: StartAnyHub, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from fanout import history as module
+from fanout import answers
 from fanout.errors import CursorUnknown, HistoryAway
 from fanout.history import History, Page
 from fanout.metrics import Metrics
@@ -52,7 +52,14 @@ async def test_heads(asked: Asked) -> None:
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(500, b"{}"), (404, b"{}"), (200, b"garbage"), (200, b'{"epoch":"e"}'), (200, b'{"epoch":"e","heads":{"a":"x"}}')],
+    [
+        (500, b"{}"),
+        (404, b"{}"),
+        (302, b"{}"),
+        (200, b"garbage"),
+        (200, b'{"epoch":"e"}'),
+        (200, b'{"epoch":"e","heads":{"a":"x"}}'),
+    ],
 )
 async def test_away(asked: Asked, status: int, body: bytes) -> None:
     """Whatever is no answer is history being away, and is counted so."""
@@ -95,7 +102,7 @@ async def test_names_are_escaped(asked: Asked) -> None:
 
 async def test_too_big(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer beyond all bounds is not read."""
-    monkeypatch.setattr(module, "MAX_ANSWER", 10)
+    monkeypatch.setattr(answers, "MAX_ANSWER", 10)
     asked.body = b'{"epoch":"e","heads":{"alice":7}}'
     with pytest.raises(HistoryAway):
         await asked.history.heads(["alice"])

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fanout import replay
+from fanout import joins, replay
 from tests.support import eventually
 from tests.unit.fanout.pasts import Standing, code, ids
 
@@ -58,9 +58,21 @@ async def test_one_in_flight_one_collecting(standing: Standing) -> None:
     standing.past.gate.set()
     await eventually(lambda: all(transport.written for transport in transports))
 
-    joins = [what for call, what in standing.past.asked if call == "heads" and what and what != ["u0"]]
-    assert {f"u{n}" for n in range(1, 100)} in [set(what) for what in joins]  # type: ignore[call-overload]
-    assert len(joins) <= 3
+    questions = [what for call, what in standing.past.asked if call == "heads" and what and what != ["u0"]]
+    assert {f"u{n}" for n in range(1, 100)} in [set(what) for what in questions]  # type: ignore[call-overload]
+    assert len(questions) <= 3
+
+
+async def test_more_than_a_question_holds(standing: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who does not fit into a question is in the next one, in order of arrival; nobody is forgotten."""
+    monkeypatch.setattr(joins, "HEADS", 3)
+    transports = [standing.connect(f"/ws?username=u{n}")[1] for n in range(8)]
+    await eventually(lambda: all(transport.written for transport in transports))
+
+    asked = [what for call, what in standing.past.asked if call == "heads" and what]
+    assert [f"u{n}" for n in range(3)] in asked
+    assert [f"u{n}" for n in range(3, 6)] in asked
+    assert ["u6", "u7"] in asked
 
 
 async def test_history_is_late(standing: Standing) -> None:
