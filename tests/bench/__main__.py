@@ -20,9 +20,7 @@ def arguments() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser("./dev bench", description="What the services cost, beside what naive ones cost.")
     parser.add_argument("--short", action="store_true", help="two minutes: less of each, and ratios a third wider")
-    parser.add_argument(
-        "--peers", type=Path, metavar="DIR", help="also measure gohub and limithub of DIR, and Nchan"
-    )
+    parser.add_argument("--peers", type=Path, metavar="DIR", help="also measure gohub and limithub of DIR, and Nchan")
     parser.add_argument("--only", action="append", metavar="CASE", help="this case alone; may be given again")
     parser.add_argument("--rounds", type=int, help="of each case: 3, or 1 in the short form")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
