@@ -195,7 +195,10 @@ class Posts:
         self._socket.sendall(requests)
         tail = b""
         while replies > 0:
-            tail = tail[-8:] + self._socket.recv(65536)
+            piece = self._socket.recv(65536)
+            if not piece:
+                raise ConnectionError("the hub takes no more")
+            tail += piece
             replies -= tail.count(b"HTTP/1.1 ")
             tail = tail[-8:]
 
@@ -215,7 +218,10 @@ class Redis:
         """Sends and waits. Raises ConnectionError when Redis refuses."""
         self._socket.sendall(commands)
         while replies:
-            self._reader.feed(self._socket.recv(65536))
+            piece = self._socket.recv(65536)
+            if not piece:
+                raise ConnectionError("Redis is gone")
+            self._reader.feed(piece)
             while (reply := self._reader.gets()) is not False:
                 if isinstance(reply, hiredis.ReplyError):
                     raise ConnectionError(str(reply))

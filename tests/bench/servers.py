@@ -36,7 +36,7 @@ NCHAN = f"""
 load_module {NCHAN_MODULE};
 worker_processes 1; daemon off; pid nginx.pid;
 events {{ worker_connections 30000; }}
-http {{ access_log off; keepalive_requests 100000000; client_body_temp_path body;
+http {{ access_log off; keepalive_requests 100000000; client_body_buffer_size 1m;
   server {{ listen 127.0.0.1:PORT backlog=4096;
     location = /ws {{ nchan_subscriber websocket; nchan_channel_id $arg_username; nchan_websocket_ping_interval 25;
       nchan_subscriber_first_message newest; nchan_message_buffer_length 64; }}
