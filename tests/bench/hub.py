@@ -28,7 +28,8 @@ class Load:
         sizes: bytes of a frame, in turn.
         runs: of each user; filtered: every so manieth socket wants the first of them alone (0: none).
         real: the frames read like events, not like padding.
-        before: events that each feed has already; resuming: every so manieth socket begins with them (0: none).
+        before: events that each feed has already.
+        resuming: every so manieth socket comes when others are being written to, and begins with those (0: none).
     """
 
     sockets: int
@@ -63,24 +64,27 @@ LOADS = {
 EVENTS = Load(sockets=1000, users=1, count=300, rate=50, sizes=(1024,), real=True)
 
 
-def watched(load: Load, simple: bool) -> Iterator[tuple[str, int]]:
-    """(path, frames that it is to get) of each socket. simple: for hubs that know usernames alone."""
+def watched(load: Load, simple: bool) -> Iterator[tuple[str, int, bool]]:
+    """(path, frames that it is to get, whether it resumes) of each socket. simple: the hub knows usernames alone."""
     for number in range(load.sockets):
         user = number % load.users
         whole, more = divmod(load.count, load.users)
         ids = range(load.before + 1, load.before + whole + (user < more) + 1)
         query = ""
-        if not simple and load.resuming and number % load.resuming == 1:
+        resumes = not simple and load.resuming > 0 and number % load.resuming == 1
+        if resumes:
             query, ids = query + "after=0&", range(1, ids.stop)
         wanted = len(ids)
         if not simple and load.filtered and number % load.filtered == 0:
             query += f"run_id=r{user}-0&"
             wanted = sum(1 for each in ids if each % load.runs == 0)
-        yield f"/ws?{query}username=u{user}", wanted
+        yield f"/ws?{query}username=u{user}", wanted, resumes
 
 
 def delivery(bench: Bench, start: Start, load: Load, *, simple: bool, deflate: bool = False) -> Figures:
     """CPU of a delivery and of a handshake (us), memory of a socket (KiB), latency (ms), and whether all arrived.
+
+    What the sockets that resume cost, handshakes and histories, is the deliveries' cost.
 
     simple: see `watched`; deflate: the sockets offer permessage-deflate.
     """
@@ -90,33 +94,45 @@ def delivery(bench: Bench, start: Start, load: Load, *, simple: bool, deflate: b
         sizes=list(load.sizes), runs=load.runs, before=load.before, real=load.real,
     )  # fmt: skip
     sockets = list(watched(load, simple))
-    expected = sum(wanted for _, wanted in sockets)
+    expected = sum(wanted for _, wanted, _ in sockets)
+
+    def plan_of(port: int, resuming: bool) -> str:
+        mine = [(path, wanted) for path, wanted, resumes in sockets if resumes == resuming]
+        expect = sum(wanted for _, wanted in mine)
+        return json.dumps(asdict(watch.Plan(port, [path for path, _ in mine], expect, extra=extra)))
+
     with bench.tool("feed", json.dumps(asdict(plan))) as source, start(bench, history_of(source)) as server:
-        paths = [path for path, _ in sockets]
-        opening = watch.Plan(port=server.port, paths=paths, expect=expected, extra=extra)
         began, empty = server.cpu(), server.memory()
-        with bench.tool("watch", json.dumps(asdict(opening))) as watchers:
+        with bench.tool("watch", plan_of(server.port, resuming=False)) as watchers:
             opened = watchers.says()
             rest()
             open_cpu, full = server.cpu(), server.memory()
             watchers.tell()
             source.publish(server)
+            back = resumed(bench, plan_of(server.port, resuming=True)) if load.resuming and not simple else {}
             published, arrived = source.says(), watchers.says()
             spent = server.cpu() - open_cpu
-    frames = max(arrived["frames"], 1)
+    frames = arrived["frames"] + back.get("frames", 0)
     return {
-        "cpu_us": spent / frames * 1e6,
-        "handshake_us": (open_cpu - began) / load.sockets * 1e6,
-        "socket_kib": (full - empty) / load.sockets / 1024,
+        "cpu_us": spent / max(frames, 1) * 1e6,
+        "handshake_us": (open_cpu - began) / opened["open"] * 1e6,
+        "socket_kib": (full - empty) / opened["open"] / 1024,
         "p50_ms": arrived["p50_ms"],
         "p99_ms": arrived["p99_ms"],
-        "frames": arrived["frames"],
-        "bytes": arrived["bytes"],
-        "missing": expected - arrived["frames"],
-        "refused": opened["refused"],
-        "closed": arrived["closed"],
+        "frames": frames,
+        "bytes": arrived["bytes"] + back.get("bytes", 0),
+        "missing": expected - frames,
+        "refused": opened["refused"] + back.get("refused", 0),
+        "closed": arrived["closed"] + back.get("closed", 0),
         "rate": published["rate"],
     }
+
+
+def resumed(bench: Bench, plan: str) -> Figures:
+    """Sockets that come while frames are delivered: how they were answered, and what arrived."""
+    with bench.tool("watch", plan) as watchers:
+        watchers.tell()
+        return watchers.says() | watchers.says()
 
 
 def idle(bench: Bench, start: Start, *, sockets: int, seconds: float) -> Figures:

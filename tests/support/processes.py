@@ -81,7 +81,10 @@ class Program:
         ended = False
         while text not in (output := self.output()):
             assert not ended, f"ended without saying {text!r}:\n{output}"
-            ended = eventually_sync(lambda: self._said_or_ended(text), within=within) == "ended"
+            try:
+                ended = eventually_sync(lambda: self._said_or_ended(text), within=within) == "ended"
+            except AssertionError as exc:
+                raise AssertionError(f"did not say {text!r} within {within} s:\n{self.output()}") from exc
         return output
 
     def _said_or_ended(self, text: str) -> str:
