@@ -6,7 +6,7 @@ from pathlib import Path
 from deploy.local.place import CHECKOUT
 from tests.support.processes import Program, clean_environ, free_ports
 
-SERVICE = """
+SERVICE = r"""
 import http.server, os, signal, sys, threading
 
 class Handler(http.server.BaseHTTPRequestHandler):
