@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tests.bench import api, hub, long
+from tests.bench import api, cores, hub, long
 from tests.bench.servers import HUBS, NCHAN_MODULE, PEERS, Bench, Start, compressing, ours
 
 SHORT_PART = 0.4  # of the time, in the short form
@@ -38,6 +38,7 @@ class Cases:
             "at once": partial(self._handshakes, True),
             "one by one": partial(self._handshakes, False),
             "compression": self._compression,
+            "cores": lambda bench: cores.measure(bench, self.rounds),
             "api": self._api,
             "history": partial(self._long, "history", long.history),
             "heads": self._heads,

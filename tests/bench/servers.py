@@ -120,13 +120,14 @@ class Bench:
         *,
         admin: int = 0,
         ends: bool = False,
+        core: int = machine.SERVER_CORE,
     ) -> Iterator[Server]:
-        """Runs it on the server's core until the end of the `with`; ready when that is entered.
+        """Runs it on a core until the end of the `with`; ready when that is entered.
 
         ends: it is a command, and over by then.
         """
-        log = self.directory / f"{name}-{port}.log"
-        with log.open("wb") as output, on_cores(machine.SERVER_CORE):
+        log = self.directory / f"{name}-{port}-{core}.log"
+        with log.open("wb") as output, on_cores(core):
             process = subprocess.Popen(
                 [str(word) for word in command],
                 cwd=CHECKOUT,
@@ -218,15 +219,18 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def ours(bench: Bench, history: str, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
+def ours(
+    bench: Bench, history: str, environ: Mapping[str, str] | None = None, core: int = machine.SERVER_CORE
+) -> Iterator[Server]:
     """fanout with everything on: history, metrics, pings, bounds. `history`: the URL of what stands for the API."""
-    port, admin = free_port(), free_port()
+    admin = free_port()
     names = {
-        "REDIS_URL": bench.redis, "FANOUT_HISTORY_URL": history, "FANOUT_PORT": str(port),
+        "REDIS_URL": bench.redis, "FANOUT_HISTORY_URL": history, "FANOUT_PORT": str(free_port()),
         "FANOUT_ADMIN_PORT": str(admin), "FANOUT_DRAIN": "0", "LOG_LEVEL": "warning",
         **(environ or {}),
     }  # fmt: skip
-    with bench.server("runfeed", [sys.executable, "-m", "fanout"], port, names, admin=admin) as server:
+    command = [sys.executable, "-m", "fanout"]
+    with bench.server("runfeed", command, int(names["FANOUT_PORT"]), names, admin=admin, core=core) as server:
         yield server
 
 
