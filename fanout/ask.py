@@ -27,7 +27,7 @@ class Unanswered(HistoryAway):
 
 
 class Client:
-    """Asks one server.
+    """Asks one server, from the loop that it was made in.
 
     Args:
         url: its base URL; a name and a password in it are sent as Basic, latin-1.
@@ -37,6 +37,7 @@ class Client:
     """
 
     def __init__(self, url: str) -> None:
+        self.loop = asyncio.get_running_loop()  # up to Python 3.11 each such look is a system call (getpid)
         parts = urlsplit(url)
         tls = parts.scheme == "https"
         self._host = (parts.hostname or "").encode("idna").decode().replace("%25", "%")  # %25: an IPv6 zone
@@ -92,7 +93,7 @@ class Client:
             OSError: the server cannot be reached, or not in time.
         """
         request = self.written(method, path, body)
-        deadline = asyncio.get_running_loop().time() + TIMEOUT
+        deadline = self.loop.time() + TIMEOUT
         # No time for the turn itself: whoever has one asked before us, and gives it back before our time is over.
         async with self._turns:
             connection = self._kept()
@@ -111,10 +112,10 @@ class Client:
         if clock is None or clock.when() > deadline:
             if clock is not None:
                 clock.cancel()
-            self._clock = asyncio.get_running_loop().call_at(deadline, self._look)
+            self._clock = self.loop.call_at(deadline, self._look)
 
     def _look(self) -> None:
-        self._clock, now = None, asyncio.get_running_loop().time()
+        self._clock, now = None, self.loop.time()
         for connection in list(self._open):
             connection.late(now)
         if waiting := [connection.deadline for connection in self._open if connection.deadline]:
@@ -122,11 +123,10 @@ class Client:
 
     def keep(self, connection: Connection) -> None:
         """Its answer is complete, and the server keeps it open."""
-        loop = asyncio.get_running_loop()
-        connection.idle_at = loop.time()
+        connection.idle_at = self.loop.time()
         self._idle.append(connection)
         if self._sweeper is None:
-            self._sweeper = loop.call_later(KEPT, self._sweep)
+            self._sweeper = self.loop.call_later(KEPT, self._sweep)
 
     def lost(self, connection: Connection) -> None:
         """It is gone, whoever ended it."""
@@ -138,7 +138,7 @@ class Client:
 
     def _kept(self) -> Connection | None:
         """The connection that was used last, unless it is too old: a hub that was stopped swept none."""
-        oldest = asyncio.get_running_loop().time() - KEPT
+        oldest = self.loop.time() - KEPT
         while self._idle:
             connection = self._idle.pop()
             if connection.idle_at > oldest and not connection.transport.is_closing():
@@ -147,25 +147,23 @@ class Client:
         return None
 
     def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        oldest = loop.time() - KEPT
+        oldest = self.loop.time() - KEPT
         while self._idle and self._idle[0].idle_at <= oldest:
             self._idle.pop(0).transport.abort()
-        self._sweeper = loop.call_at(self._idle[0].idle_at + KEPT, self._sweep) if self._idle else None
+        self._sweeper = self.loop.call_at(self._idle[0].idle_at + KEPT, self._sweep) if self._idle else None
 
     async def addresses(self) -> list[tuple[str, int]]:
         """(address, port) of the server, in the resolver's order."""
-        found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        found = await self.loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         return [(str(address[0]), int(address[1])) for *_, address in found]
 
     async def _dial(self) -> Connection:
-        loop = asyncio.get_running_loop()
         name = self._host.rstrip(".") if self._ssl else None
         found = [] if self._closed else await self.addresses()
         for left, address in zip(range(len(found) - 1, -1, -1), found, strict=True):
             try:
                 async with asyncio.timeout(ATTEMPT if left else None):
-                    _, connection = await loop.create_connection(
+                    _, connection = await self.loop.create_connection(
                         lambda: Connection(self), *address, ssl=self._ssl, server_hostname=name
                     )
             except OSError:
@@ -194,7 +192,7 @@ class Connection(asyncio.Protocol):
     async def ask(self, request: bytes, deadline: float) -> tuple[int, bytes]:
         """Write the question in one piece, wait for its answer until `deadline`, a time of the loop."""
         self._answers.begin()
-        self._answer = answer = asyncio.get_running_loop().create_future()
+        self._answer = answer = self._client.loop.create_future()
         self.deadline = deadline
         self._client.watch(deadline)
         self.transport.write(request)

@@ -200,6 +200,11 @@ class Door(asyncio.BufferedProtocol):
         self.flush()
         self.hub.wheel.put(cast("Connection", self), self.hub.settings.close_timeout)
 
+    def refuse_silent(self, refusal: Refusal) -> None:
+        """No request has come yet, and none is waited for any more."""
+        if self.state == HEAD:
+            self.refuse(refusal)
+
     def refuse_waiting(self, refusal: Refusal) -> None:
         """The admission came to nothing after all."""
         protocol, pending = self.protocol, self.pending

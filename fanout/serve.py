@@ -231,6 +231,8 @@ async def _drain(hub: Hub, server: asyncio.Server, stopping: _Stopping) -> None:
             sockets[place].close(1012, "restarting", max(0, round(wait * 1000)))
         if len(hub.connections) and not stopping.again.is_set():
             await _sleep_unless(stopping.again, DRAIN_STEP)
+    for connection in list(hub.connections):
+        connection.refuse_silent(restarting())
     # Every closed socket has its own five seconds on the wheel, after which it is cut: this ends.
     while hub.connections and not stopping.again.is_set():
         await _sleep_unless(stopping.again, DRAIN_STEP)

@@ -79,11 +79,11 @@ class Front:
         self._origins = origins
         self._metrics = metrics
         self._log = RequestLog("orchestrator.request")
+        self._loop = asyncio.get_running_loop()  # up to Python 3.11 each such look is a system call (getpid)
 
     def request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Request:
         """Makes the request of a parsed head: aiohttp's request_factory."""
-        loop = asyncio.get_running_loop()
-        return Request(message, payload, protocol, writer, task, loop, client_max_size=BODY_BYTES)
+        return Request(message, payload, protocol, writer, task, self._loop, client_max_size=BODY_BYTES)
 
     async def handle(self, request: Request) -> Any:
         """Answers a request: aiohttp's handler."""

@@ -32,12 +32,13 @@ class Receiver:
         self._recorder = recorder
         self._reader = reader
         self._owners: dict[str, str] = {}
+        self._loop = asyncio.get_running_loop()
 
     async def create_run(self, request: Request) -> Answer:
         """POST /runs: 201 with the run; 200 when the same was said before."""
         key = _key(request)
         said = events.an_object(events.parse(await read_body(request)), "body")
-        append = _create(said, key)
+        append = _create(said, key, self._loop.create_future())
         stored = await self._store(append)
         self._remember(stored.run_id, append.username)
         (run,) = await self._reader.fetch("runs", [stored.run_id])
@@ -58,7 +59,7 @@ class Receiver:
             taken = _batch(said, run_id, username, now)
         else:
             taken = [events.event(said, run_id, username, now)]
-        append = Append(run_id, username, taken, asyncio.get_running_loop().create_future())
+        append = Append(run_id, username, taken, self._loop.create_future())
         _add_key(append, key, "run:" + run_id, said)
         crash.point("receive.before_record")
         stored = await self._store(append)
@@ -97,7 +98,7 @@ def _key(request: Request) -> str | None:
     return events.name(events.KEY, values[0], "Idempotency-Key") if values else None
 
 
-def _create(said: dict[str, Any], key: str | None) -> Append:
+def _create(said: dict[str, Any], key: str | None, answer: asyncio.Future[Any]) -> Append:
     for field in said.keys() - CREATE_FIELDS:
         raise BadRequest(field, f"is not one of {', '.join(sorted(CREATE_FIELDS))}")
     username = events.name(events.USERNAME, said.get("username"), "username")
@@ -112,7 +113,7 @@ def _create(said: dict[str, Any], key: str | None) -> Append:
         scope = "run:" + run_id
     taken = _batch(said, run_id, username, round(time.time(), 6)) if "events" in said else []
     digest = events.content_digest(said)
-    append = Append(run_id, username, taken, asyncio.get_running_loop().create_future())
+    append = Append(run_id, username, taken, answer)
     append.create = Create(workflow, metadata, digest)
     _add_key(append, key, scope, said)
     return append

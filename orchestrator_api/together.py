@@ -28,16 +28,16 @@ class Grouped:
 
     def __init__(self, ask: Callable[[list[str]], Awaitable[dict[str, Any]]]) -> None:
         self._ask = ask
+        self._loop = asyncio.get_running_loop()
         self._collecting: dict[str, _Waiting] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def get(self, name: str) -> Any:
         """Returns what is known of the name, at the earliest as of now. Raises what `ask` raises."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         self._collecting.setdefault(name, []).append(future)
         if self._task is None:  # a task of its own: readers may go away, and the others still want to know
-            self._task = loop.create_task(self._run(), name="read.grouped")
+            self._task = self._loop.create_task(self._run(), name="read.grouped")
         return await future
 
     async def _run(self) -> None:
@@ -58,17 +58,17 @@ class Shared:
     """Questions whose answers never change, the same one asked once for all who wait for it."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._waiting: dict[Hashable, _Waiting] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def get(self, question: Hashable, ask: Callable[[], Awaitable[Any]]) -> Any:
         """Returns what `ask` returns: the caller's own, or of another who asked the same and waits."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         waiting = self._waiting.setdefault(question, [])
         waiting.append(future)
         if len(waiting) == 1:
-            task = loop.create_task(self._run(question, ask), name="read.shared")
+            task = self._loop.create_task(self._run(question, ask), name="read.shared")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return await future

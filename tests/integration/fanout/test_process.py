@@ -82,6 +82,20 @@ async def test_drain_does_not_wait_for_the_deaf(
     await eventually(lambda: hub.process.poll() == 0, within=2)
 
 
+async def test_drain_does_not_wait_for_a_request(redis_url: str, start_any_hub: StartAnyHub, peer: Connect) -> None:
+    """Who has connected and asked nothing is told to come back at the end of the drain, not at the head's deadline."""
+    hub = start_any_hub(redis_url, FANOUT_DRAIN="0", FANOUT_HEAD_TIMEOUT="60")
+    await eventually(hub.ready)
+    silent, slow = await peer(hub), await peer(hub)
+    slow.send(b"GET /ws?username=alice HTTP/1.1\r\n")
+    hub.process.send_signal(signal.SIGTERM)
+
+    for raw in (silent, slow):
+        assert (await raw.everything()).startswith(b"HTTP/1.1 503 ")
+        raw.writer.close()
+    await eventually(lambda: hub.process.poll() == 0, within=2)
+
+
 async def test_second_signal_makes_haste(redis_url: str, start_any_hub: StartAnyHub, name: str, peer: Connect) -> None:
     """A second TERM cuts the drain short."""
     hub = start_any_hub(redis_url, FANOUT_DRAIN="600")

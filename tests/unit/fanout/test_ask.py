@@ -56,7 +56,7 @@ async def test_kept(asked: Asked) -> None:
         ("http://bücher.example", "/x", "xn--bcher-kva.example"),
     ],
 )
-def test_urls(url: str, line: str, host: str) -> None:
+async def test_urls(url: str, line: str, host: str) -> None:
     """Host names the port unless it is the scheme's own, brackets an IPv6 address, and leaves its zone out."""
     written = Client(url).written("GET", "/x", None)
     assert written.startswith(f"GET {line} HTTP/1.1\r\nHost: {host}\r\n".encode())
