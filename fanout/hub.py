@@ -186,8 +186,8 @@ class Hub:
         text = controls.control("reset", epoch=self.router.epoch, head=feed.last)
         sse = controls.sse_reset(self.router.epoch, feed.last)
         for connection in self.replays.of(feed):
+            connection.join(feed)  # first: with its last hold on it gone, the feed would be forgotten
             self.replays.drop(connection)
-            connection.join(feed)
         for connection in self.watchers(feed):
             connection.write(text if connection.admission.encoding == wire.TEXT else sse)
 

@@ -179,8 +179,9 @@ class Router:
 
     def unprotect(self, feed: Feed, now: float) -> None:
         """History did not answer in time: go on without a base. What was kept is for `settle` to hand out."""
-        feed.unprotect(now)
-        self._account(feed, now)
+        if self.feeds.get(feed.username) is feed:  # else whoever joined has left in the same breath
+            feed.unprotect(now)
+            self._account(feed, now)
 
     def _account(self, feed: Feed, now: float, frame: Frame | None = None, verdict: Verdict = "ready") -> None:
         """Keep the hub's sums in step with what just happened to `feed`."""

@@ -104,9 +104,7 @@ def read(channel: bytes, payload: bytes) -> Frame | Drop:
 
 def seconds(recorded_at: Any) -> float:
     """Unix seconds at which the API took a frame; 0.0: it does not say so."""
-    if type(recorded_at) is float:
-        return recorded_at
-    return float(recorded_at) if type(recorded_at) is int and 0 < recorded_at < MAX_ID else 0.0
+    return float(recorded_at) if type(recorded_at) in (float, int) and 0 < recorded_at < MAX_ID else 0.0
 
 
 def read_beacon(payload: bytes) -> Beacon | None:

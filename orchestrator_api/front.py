@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from orchestrator_api.errors import Problem
 from orchestrator_api.logs import RequestLog
@@ -125,7 +126,7 @@ class Front:
             raise Problem(
                 403, "origin_forbidden", "pages of this origin may not write: see ALLOWED_ORIGINS", field="Origin"
             )
-        if "Expect" in headers:
+        if "Expect" in headers and request.version >= HttpVersion11:  # RFC 9110, 10.1.1: of 1.0 it is ignored
             await expect(request)
         return await handler(request)
 

@@ -128,9 +128,8 @@ class Recorder:
         self._offered.set()
 
     def _withdraw(self, append: Append) -> bool:
-        withdrawn = self._queue.withdraw(append)
         self._idle.set()
-        return withdrawn
+        return self._queue.withdraw(append)
 
     async def _expire(self) -> None:
         """Answers the callers whose time is over: one timer for all, where one for each took a tenth of its append."""
@@ -144,6 +143,7 @@ class Recorder:
                     append.expired = True
                     self._late.add(append, now)
             for append in self._late.due(now):
+                self._withdraw(append)  # it may have been put back: nobody may store what was called not stored
                 self._give_up(append)
 
     @staticmethod

@@ -81,6 +81,8 @@ class Answer:
             data += self.body
         request.writer.output_size += len(data)  # handle_error looks at it: an answer has begun
         transport.write(data)
+        if transport.get_write_buffer_size():  # the next request waits until this peer has taken most of its answer
+            await request.writer.drain()
 
     def _head(self, request: Any) -> bytes:
         text = f"HTTP/1.1 {self.status} {PHRASES[self.status]}\r\n{COMMON_LINES}Date: {rfc822_formatted_time()}\r\n"

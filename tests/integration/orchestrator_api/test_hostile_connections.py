@@ -76,14 +76,16 @@ async def test_unreadable_requests(api: Api) -> None:
 
 
 async def test_expectations(api: Api) -> None:
-    """`Expect: 100-continue` is answered before the body; any other expectation is 417."""
+    """`Expect: 100-continue` is answered before the body, but of HTTP/1.0; any other expectation is 417."""
     await api.create("alice", "r1")
     head = request("POST", RUN, "Expect: 100-continue", "Content-Length: 12")
     received = await send(api.service.port, head + b'{"type":"a"}')
     assert received.startswith(b"HTTP/1.1 100 ")
     assert answers(received)[0].status == 201
     assert_refused(await post(api, RUN, b'{"type":"a"}', "Expect: a miracle"), 417, "Expect")
-    assert (await stored(api, "r1"))[0] == 1
+    old = await send(api.service.port, head.replace(b"HTTP/1.1", b"HTTP/1.0") + b'{"type":"a"}')
+    assert old.startswith(b"HTTP/1.1 201 ")
+    assert (await stored(api, "r1"))[0] == 2
 
 
 async def test_pipelined_requests(api: Api) -> None:
@@ -102,6 +104,28 @@ async def test_pipelined_requests(api: Api) -> None:
     upgrade = request("GET", "/runs/r1", "Upgrade: websocket", "Connection: Upgrade", close=False)
     found = answers(await send(api.service.port, upgrade + request("GET", "/runs/r1")))
     assert [answer.status for answer in found] == [200, 200]
+
+
+async def test_pipelined_and_not_read(api: Api) -> None:
+    """Who asks on and on and reads nothing has one answer made beyond what the kernel takes, and in the end all."""
+    await api.create("alice", "r1")
+    await api.append("r1", *[{"type": "a", "x": "x" * 3900}] * 250)
+    asked, page = 40, "/api/v1/feeds/alice/events"
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.service.port, limit=1024)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(request("GET", page, close=False) * (asked - 1) + request("GET", page))
+
+    async def more_than_half() -> bool:
+        route = "/api/v1/feeds/{username}/events"
+        return await api.metric("orchestrator_request_duration_seconds_count", route=route) > asked / 2
+
+    with pytest.raises(AssertionError):
+        await eventually(more_than_half, within=1)
+    writer.transport.resume_reading()  # type: ignore[attr-defined]
+    async with asyncio.timeout(10):
+        found = answers(await reader.read(-1))
+    writer.transport.abort()
+    assert [len(answer.json["events"]) for answer in found] == [250] * asked
 
 
 async def test_lengths_that_lie(api: Api) -> None:

@@ -115,10 +115,17 @@ class Standing:
 
     def connect(self, target: str = "/ws?username=alice", more: str = "") -> tuple[Connection, Memory]:
         """A connection that has sent its request."""
-        connection, transport = self.hub.connect(), Memory()
+        transport = Memory()
+        return self.say(transport, target, more), transport
+
+    def say(
+        self, transport: Memory, target: str = "/ws?username=alice", more: str = "", rest: bytes = b""
+    ) -> Connection:
+        """The same with a transport that is there already; `rest`: what its peer sends behind the request."""
+        connection = self.hub.connect()
         connection.connection_made(transport)
-        say(connection, HEAD.format(target=target, more=more).encode())
-        return connection, transport
+        say(connection, HEAD.format(target=target, more=more).encode() + rest)
+        return connection
 
     def publish(self, *numbers: int, username: str = "alice") -> None:
         """One read of Redis."""

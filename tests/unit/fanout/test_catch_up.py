@@ -157,6 +157,27 @@ async def test_epoch_on_redis_is_a_suspicion(standing: Standing) -> None:
     assert (code(own), standing.hub.metrics.resets) == (0, 0)
 
 
+async def test_reset_of_a_lone_replay(standing: Standing) -> None:
+    """A socket that is alone on its feed, and being replayed to, is told of a reset and gets what follows."""
+    standing.past.append("alice", 50)
+    own, stream = Memory(), Memory()
+    for transport, target in ((own, "/ws?username=alice&after=0"), (stream, "/sse?username=bob&after=0")):
+        transport.waiting = replay.WAITING_MOST + 1
+        standing.say(transport, target, "Sec-WebSocket-Protocol: runfeed.v1\r\n")
+    standing.past.append("bob", 50)
+    await eventually(lambda: len(standing.hub.replays) == 2)
+    for username in ("alice", "bob"):
+        standing.past.log[username] = standing.past.log[username][:10]
+        standing.hub.reset(standing.hub.router.feeds[username], 10)
+        standing.past.append(username, 3)
+        standing.publish(11, 12, 13, username=username)
+
+    assert b'"type":"reset"' in own.written
+    assert ids(own) == [11, 12, 13]
+    assert b"event: reset\n" in stream.written
+    assert all(b"\nid: %d\n" % number in stream.written for number in (11, 12, 13))
+
+
 async def test_retention_went_past_a_feed(standing: Standing) -> None:
     """A feed whose missing events history has not any more is reset: plain sockets are closed 4409."""
     own = await watching(standing)

@@ -8,6 +8,7 @@ import pytest
 from fanout import joins, replay
 from tests.support import eventually
 from tests.unit.fanout.pasts import Standing, code, ids
+from tests.unit.fanout.worlds import Memory
 
 
 @pytest.fixture
@@ -94,6 +95,19 @@ async def test_history_is_late(standing: Standing) -> None:
     assert b"\r\n\r\nretry: " in stream.written
     metrics = standing.hub.metrics
     assert (metrics.joins_unprotected, metrics.joins_protected) == (1, 0)
+
+
+async def test_leaves_as_it_is_let_in(standing: Standing) -> None:
+    """Whoever is opened unprotected with its own close behind the request is gone, and the hub's sums are true."""
+    standing.past.away = True
+    gone = Memory()
+    standing.say(gone, rest=b"\x88\x80\0\0\0\0")
+    standing.publish(8, 9)
+    await eventually(lambda: gone.written, within=2)
+
+    assert ids(gone) == []
+    assert standing.hub.router.feeds == {}
+    assert standing.hub.router.kept_bytes == 0
 
 
 async def test_unprotected_is_protected_later(standing: Standing) -> None:

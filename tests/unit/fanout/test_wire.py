@@ -85,10 +85,13 @@ def test_read_forwards_bytes() -> None:
         ("{}", 0.0),
         ("-1", 0.0),
         ("true", 0.0),
+        ("-0.5", 0.0),
+        ("-1e308", 0.0),
+        ("1e308", 0.0),
     ],
 )
 def test_read_recorded_at(value: str, expected: float) -> None:
-    """seconds takes a numeric recorded_at and lets any other be, as read does: it only feeds the lag."""
+    """seconds takes a recorded_at that is a time and lets any other be, as read does: it only feeds the lag."""
     got = read(b"run:r1", b'{"username":"alice","run_id":"r1","recorded_at":%s}' % value.encode())
 
     assert isinstance(got, Frame)
