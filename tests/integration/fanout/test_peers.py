@@ -218,6 +218,7 @@ async def test_answering_peer_lives(start_hub: StartHub, name: str) -> None:
             await asyncio.wait_for(own.recv(), 2)
 
 
+@pytest.mark.full  # row 7 of `./dev fault --ci` plays the same
 async def test_stopped_hub_blames_nobody(start_hub: StartHub, name: str, peer: Connect) -> None:
     """A hub that was stopped for longer than the grace finds the answer to its ping, and closes nobody."""
     hub = start_hub(PING_INTERVAL="1", PING_GRACE="0.5")

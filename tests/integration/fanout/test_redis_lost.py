@@ -4,6 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
 import redis.asyncio as redis
 
 from tests.integration.fanout.hubs import StartAnyHub
@@ -28,6 +29,7 @@ async def test_client_kill_while_publishing(
     await client.aclose()
 
 
+@pytest.mark.full  # row 11 of `./dev fault --ci` plays the same
 async def test_redis_killed(
     migrated_database_url: str, redis_server: OwnRedis, start_any_hub: StartAnyHub, tmp_path: Path, name: str
 ) -> None:

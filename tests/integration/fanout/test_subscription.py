@@ -85,6 +85,7 @@ async def test_redis_restart(redis_server: OwnRedis, hub_on: StartAnyHub) -> Non
     assert len(hub.events("fanout.redis_lost")) == 1
 
 
+@pytest.mark.full  # row 12 of `./dev fault --ci` plays the same
 async def test_frozen_redis(redis_server: OwnRedis, hub_on: StartAnyHub) -> None:
     """A Redis that is connected and silent is noticed within 3 s, and used again when it answers."""
     hub = hub_on(redis_server.url)

@@ -207,6 +207,7 @@ async def test_sessions_terminated(own: Api, postgres_server: OwnPostgres) -> No
     assert {event["id"]: int(event["event_id"][1:]) for event in body["events"]} == given
 
 
+@pytest.mark.full  # row 25 of `./dev fault --ci` plays the same
 async def test_locked_table(api: Api) -> None:
     """While a stranger locks the whole table, callers get 503 busy after their 5 s, and nothing is stored."""
     await api.create("alice", "r1")
