@@ -115,8 +115,8 @@ def delivery(bench: Bench, start: Start, load: Load, *, simple: bool, deflate: b
     frames = arrived["frames"] + back.get("frames", 0)
     return {
         "cpu_us": spent / max(frames, 1) * 1e6,
-        "handshake_us": (open_cpu - began) / opened["open"] * 1e6,
-        "socket_kib": (full - empty) / opened["open"] / 1024,
+        "handshake_us": (open_cpu - began) / max(opened["open"], 1) * 1e6,
+        "socket_kib": (full - empty) / max(opened["open"], 1) / 1024,
         "p50_ms": arrived["p50_ms"],
         "p99_ms": arrived["p99_ms"],
         "frames": frames,

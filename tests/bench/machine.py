@@ -43,13 +43,6 @@ def resident(pid: int) -> int:
     return total
 
 
-def pin(pid: int, *cores: int) -> None:
-    """Let a process, its threads and its descendants run on these cores only."""
-    for one in family(pid):
-        for thread in Path(f"/proc/{one}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), cores)
-
-
 def described() -> dict[str, object]:
     """The machine, for whoever reads the figures later."""
     model = ""

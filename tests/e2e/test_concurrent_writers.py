@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 
 WRITERS = 64
 APPENDS = 12  # by each writer
-LOCK_S = 6.0  # a stranger holds carol's feed and one run of dave's for so long
+LOCK_S = 10.0  # a stranger holds carol's feed and one run of dave's for so long
 PATIENCE_S = 4.0  # what an append may take whose feed nobody holds, on a machine that runs ten processes on two cores
 USERS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 

@@ -144,7 +144,9 @@ async def test_storm(running: Stack, name: str) -> None:
     assert asked < 100
 
 
-@pytest.mark.parametrize("count", [50_000, pytest.param(1_000_000, marks=[pytest.mark.full, pytest.mark.timeout(400)])])
+@pytest.mark.parametrize(
+    "count", [100_000, pytest.param(1_000_000, marks=[pytest.mark.full, pytest.mark.timeout(400)])]
+)
 async def test_long_replay_in_bounded_memory(running: Stack, name: str, count: int) -> None:
     """Many events are replayed, in order, without the hub's memory growing by more than a few pages."""
     await running.append(name, count, 100)
