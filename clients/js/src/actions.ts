@@ -1,0 +1,40 @@
+/** What the machine asks for, and what it is answered. */
+import type { Cause, Reset, RunEvent, RunfeedError, Status, Stream } from "./protocol.js";
+
+export interface Request {
+  readonly do: "get";
+  readonly id: number;
+  /** This run's history; without it the feed's. */
+  readonly run?: string;
+  /** Of the feed: these runs only. */
+  readonly runs?: readonly string[];
+  /** null: only where the feed is. */
+  readonly after: number | null;
+  readonly epoch: string | null;
+  readonly limit: number;
+  /** Set on a poll; what has none is a history that was never read. */
+  readonly cause?: Cause;
+}
+
+export type Action =
+  | { readonly do: "connect"; readonly kind: Stream; readonly after: number | null; readonly epoch: string | null }
+  | { readonly do: "disconnect" }
+  | Request
+  /** Hand this to the watchers of `to`: a run's id, or "" for those of the whole feed. */
+  | { readonly do: "event"; readonly to: string; readonly event: RunEvent }
+  | { readonly do: "reset"; readonly to: string; readonly reset: Reset }
+  /** They have the history, and are given what comes as it comes. status: what the server says of the run. */
+  | { readonly do: "loaded"; readonly to: string; readonly status: Status | null }
+  /** Something is wrong with this one: it may mend itself. */
+  | { readonly do: "problem"; readonly to: string; readonly error: RunfeedError }
+  /** The token was refused: bring another with the next request. */
+  | { readonly do: "renew" }
+  /** All is over: the same would be refused again. */
+  | { readonly do: "fail"; readonly error: RunfeedError };
+
+/** What a request came to. status: 0 when no answer came. wait: `Retry-After`, in ms. */
+export interface Answer {
+  readonly status: number;
+  readonly body: Record<string, unknown> | null;
+  readonly wait?: number;
+}

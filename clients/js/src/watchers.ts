@@ -1,0 +1,84 @@
+/** Everybody who watches: whom an event is for, and whose history is to be read next. */
+import type { Action } from "./actions.js";
+import { FEED, Subscription } from "./subscription.js";
+import type { Reset, RunEvent, Status } from "./protocol.js";
+
+export class Watchers {
+  readonly #all = new Map<string, Subscription>();
+  readonly #act: (action: Action) => void;
+
+  /** act: takes what is to be handed to the application, in order. */
+  constructor(act: (action: Action) => void) {
+    this.#act = act;
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  has(key: string): boolean {
+    return this.#all.has(key);
+  }
+
+  add(subscription: Subscription): void {
+    this.#all.set(subscription.key, subscription);
+  }
+
+  remove(key: string): Subscription | undefined {
+    const subscription = this.#all.get(key);
+    this.#all.delete(key);
+    return subscription;
+  }
+
+  [Symbol.iterator](): Iterator<Subscription> {
+    return this.#all.values();
+  }
+
+  /** Those to whom something may still happen. */
+  active(): Subscription[] {
+    return [...this.#all.values()].filter((each) => !each.ended);
+  }
+
+  /** Those whose history is to be read and is not on its way. */
+  unread(): Subscription[] {
+    return [...this.#all.values()].filter((each) => !each.loaded && each.loading === null);
+  }
+
+  /** An event came: to everybody whom it is for and who has not had it. */
+  spread(event: RunEvent): void {
+    for (const each of this.#all.values()) if (each.wants(event) && each.take(event)) this.give(each, event);
+  }
+
+  give(to: Subscription, event: RunEvent): void {
+    this.#act({ do: "event", to: to.key, event });
+  }
+
+  /** A history was read up to an id: what waited for it follows, or it has to be read on. */
+  complete(to: Subscription, head: number, status: Status | null): void {
+    const waited = to.complete(head);
+    if (waited === null) return;
+    for (const event of waited) this.give(to, event);
+    this.#act({ do: "loaded", to: to.key, status });
+  }
+
+  /** This is where the feed is; everything behind it is for histories to bring. */
+  anchor(now: number, head: number): void {
+    for (const each of this.#all.values()) {
+      if (each.position === null) this.complete(each, head, null);
+      else if (!each.loaded) each.reload(head, each.failures > 0 ? each.due : now);
+    }
+  }
+
+  /** What everybody but these was given may lack something up to this id. */
+  reload(now: number, needs: number, except: ReadonlySet<Subscription>): void {
+    for (const each of this.#all.values()) if (!except.has(each) && !each.ended) each.reload(needs, now);
+  }
+
+  reset(now: number, reset: Reset): void {
+    for (const each of this.#all.values()) {
+      each.reset(reset.head, now);
+      this.#act({ do: "reset", to: each.key, reset });
+      if (each.key === FEED && each.loaded) this.#act({ do: "loaded", to: FEED, status: null });
+    }
+  }
+}
