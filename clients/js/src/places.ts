@@ -1,0 +1,98 @@
+/** Where the services are, and what is asked of them over HTTP. */
+import type { Answer, Request } from "./actions.js";
+import { parseObject, RunfeedError, type Stream } from "./protocol.js";
+
+const WITHIN = 30_000; // ms for a whole answer; the API itself gives up after 5 s, the rest is for slow lines
+
+const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
+
+/** The page that we are on, if we are on one. */
+function page(): URL | null {
+  return typeof location === "object" && /^https?:$/.test(location.protocol) ? new URL(location.href) : null;
+}
+
+/** The API's base URL without a slash at its end. Throws RunfeedError. */
+export function apiBase(given: string | undefined): string {
+  const url = given ?? page()?.origin;
+  if (url === undefined) throw new RunfeedError("invalid", "api: is required where there is no page to take it from");
+  if (!/^https?:\/\/[^/?#]+/.test(url)) throw new RunfeedError("invalid", `api: must be an http or https URL, not ${url}`);
+  return url.replace(/\/+$/, "");
+}
+
+/** The hub's base URL, ws or wss. Throws RunfeedError when a browser would not open it. */
+export function hubBase(given: string): string {
+  const url = given.replace(/^http(?=s?:\/\/)/, "ws").replace(/\/+$/, "");
+  if (!/^wss?:\/\/[^/?#]+/.test(url)) throw new RunfeedError("invalid", `hub: must be a ws or wss URL, not ${given}`);
+  if (page()?.protocol === "https:" && url.startsWith("ws:") && !LOOPBACK.test(new URL(url).hostname)) {
+    throw new RunfeedError("mixed_content", `hub: a page on https may not open ${url}: it must be a wss:// URL`);
+  }
+  return url;
+}
+
+export interface PlacesOptions {
+  readonly api: string;
+  readonly hub: string | null;
+  readonly username: string;
+  readonly fetch: typeof fetch;
+}
+
+export class Places {
+  readonly #options: PlacesOptions;
+  #hub: string | null;
+
+  constructor(options: PlacesOptions) {
+    this.#options = options;
+    this.#hub = options.hub;
+  }
+
+  /** The hub, as given or as the API says. Throws RunfeedError when it is none, other errors when nobody answers. */
+  async hub(): Promise<string> {
+    if (this.#hub !== null) return this.#hub;
+    const { status, body } = await this.#call("/config", null);
+    if (status === 0 || status >= 500) throw new Error("the API does not answer");
+    const said = body?.["hub"];
+    this.#hub = hubBase(typeof said === "string" ? said : this.#options.api);
+    return this.#hub;
+  }
+
+  streamUrl(hub: string, kind: Stream, after: number | null, epoch: string | null): string {
+    const query = new URLSearchParams({ username: this.#options.username });
+    if (after !== null) query.set("after", String(after));
+    if (epoch !== null) query.set("epoch", epoch);
+    return kind === "websocket" ? `${hub}/ws?${query}` : `${hub.replace(/^ws/, "http")}/sse?${query}`;
+  }
+
+  async get(request: Request, token: string | null): Promise<Answer> {
+    const query = new URLSearchParams({ limit: String(request.limit) });
+    if (request.after !== null) query.set("after", String(request.after));
+    if (request.epoch !== null) query.set("epoch", request.epoch);
+    for (const run of request.runs ?? []) query.append("run_id", run);
+    if (request.cause !== undefined) query.set("cause", request.cause);
+    const path = request.run === undefined ? `/feeds/${encodeURIComponent(this.#options.username)}` : `/runs/${request.run}`;
+    return this.#call(`${path}/events?${query}`, token);
+  }
+
+  /** Some JSON of the API's. Throws RunfeedError when it is refused. */
+  async read(path: string, token: string | null): Promise<Record<string, unknown>> {
+    const { status, body } = await this.#call(path, token);
+    if (status === 200 && body !== null) return body;
+    const code = typeof body?.["code"] === "string" ? body["code"] : status === 0 ? "unreachable" : "http";
+    throw new RunfeedError(code, String(body?.["detail"] ?? `${path}: ${status || "no answer"}`), status);
+  }
+
+  async #call(path: string, token: string | null): Promise<Answer> {
+    const headers = { Accept: "application/json", ...(token === null ? {} : { Authorization: `Bearer ${token}` }) };
+    try {
+      const signal = AbortSignal.timeout(WITHIN);
+      const response = await this.#options.fetch(`${this.#options.api}/api/v1${path}`, { headers, signal, cache: "no-store" });
+      const body = parseObject(await response.text()); // an answer that breaks off is none
+      const seconds = Number(response.headers.get("Retry-After") ?? NaN);
+      const wait = seconds >= 0 ? { wait: 1000 * seconds } : {};
+      return response.status === 200 && body === null ? NO_ANSWER : { status: response.status, body, ...wait };
+    } catch {
+      return NO_ANSWER;
+    }
+  }
+}
+
+const NO_ANSWER: Answer = { status: 0, body: null };
