@@ -161,7 +161,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     )
     tracer = Tracer(reader, publisher.trace, publisher.api)
     origins = Origins(settings.allowed_origins)
-    calls = routes(Receiver(recorder, reader), History(reader), tracer, readiness)
+    calls = routes(Receiver(recorder, reader), History(reader, metrics), tracer, readiness)
     opened = asyncio.Event()
     admin_calls: list[Call] = [
         ("GET", "/healthz", healthy),

@@ -22,6 +22,7 @@ PURE = (
     "fanout/deflate.py",
     "orchestrator_api/events.py",
     "orchestrator_api/groups.py",
+    "orchestrator_api/polls.py",
     "orchestrator_api/transaction.py",
 )
 IO_MODULES = {"aiohttp", "asyncio", "asyncpg", "os", "redis", "select", "socket", "ssl", "time", "uvloop", "websockets"}
