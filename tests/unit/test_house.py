@@ -20,6 +20,7 @@ PURE = (
     "fanout/feed.py",
     "fanout/wire.py",
     "fanout/deflate.py",
+    "orchestrator_api/addresses.py",
     "orchestrator_api/events.py",
     "orchestrator_api/groups.py",
     "orchestrator_api/polls.py",
