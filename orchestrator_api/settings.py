@@ -57,6 +57,12 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError("must be on or off")
+    return text == "on"
+
+
 def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
     for origin in origins:
@@ -109,6 +115,13 @@ class Settings:
     )
     hub_port: int = _setting(
         "FANOUT_PORT", 8085, "the hub's port: what clients are told when PUBLIC_HUB_URL is unset", _known_port
+    )
+    page: bool = _setting(
+        "PAGE",
+        True,
+        "on: the live page at /, so that whoever opens the address sees something. off: the API alone",
+        _switch,
+        "on",
     )
     log_level: str = _setting(
         "LOG_LEVEL", "info", "debug, info, warning or error", _one_of("debug", "info", "warning", "error")

@@ -18,7 +18,7 @@ def test_defaults() -> None:
     assert (settings.bind, settings.port, settings.admin_port) == ("127.0.0.1", 8081, 8082)
     assert settings.allowed_origins is None
     assert settings.reuse_port is False
-    assert (settings.hub_url, settings.hub_port) == (None, 8085)
+    assert (settings.hub_url, settings.hub_port, settings.page) == (None, 8085, True)
 
 
 def test_port_stands_in() -> None:
@@ -44,6 +44,7 @@ def test_port_stands_in() -> None:
         ("PUBLIC_HUB_URL", "http://hub.example.com", "must be a URL like wss://"),
         ("FANOUT_PORT", "ws", "must be a port"),
         ("FANOUT_PORT", "0", "must be a port, 1 to 65535"),
+        ("PAGE", "1", "must be on or off"),
         ("LOG_LEVEL", "loud", "must be one of debug"),
         ("LOG_FORMAT", "xml", "must be one of json"),
     ],
@@ -87,6 +88,12 @@ def test_no_password_in_the_refusal() -> None:
         Settings.from_env({"DATABASE_URL": "mysql://user:secret@host/d"})
 
     assert "secret" not in str(caught.value)
+
+
+def test_page() -> None:
+    """PAGE is on or off."""
+    assert Settings.from_env({**REQUIRED, "PAGE": "off"}).page is False
+    assert Settings.from_env({**REQUIRED, "PAGE": "on"}).page is True
 
 
 def test_public_hub_url() -> None:
