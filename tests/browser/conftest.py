@@ -59,15 +59,35 @@ class Quiet(SimpleHTTPRequestHandler):
         """No line a request among pytest's."""
 
 
+def build(source: str, target: Path, *options: str) -> None:
+    """One script out of a page's source."""
+    esbuild = HERE / "node_modules" / ".bin" / "esbuild"
+    command: list[str | Path] = [
+        esbuild,
+        source,
+        "--bundle",
+        "--jsx=automatic",
+        "--log-level=warning",
+        f"--outfile={target}",
+        *options,
+    ]
+    subprocess.run(command, cwd=HERE, check=True, timeout=BUILD_SECONDS)
+
+
 @pytest.fixture(scope="session")
 def site(programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The origin of the built page: a port of its own, so that the API and the hub are another origin to it."""
     directory = tmp_path_factory.mktemp("page")
-    shutil.copy(HERE / "index.html", directory)
-    esbuild = HERE / "node_modules" / ".bin" / "esbuild"
-    options = ["--bundle", "--jsx=automatic", '--define:process.env.NODE_ENV="production"', "--log-level=warning"]
-    command: list[str | Path] = [esbuild, "page.jsx", *options, f"--outfile={directory / 'page.js'}"]
-    subprocess.run(command, cwd=HERE, check=True, timeout=BUILD_SECONDS)
+    for page in ("index.html", "client.html"):
+        shutil.copy(HERE / page, directory)
+    # StrictMode mounts twice in a development build alone; the client's own folder has another React.
+    build("page.jsx", directory / "page.js", '--define:process.env.NODE_ENV="production"')
+    build(
+        "client.jsx",
+        directory / "client.js",
+        '--define:process.env.NODE_ENV="development"',
+        "--alias:react=./node_modules/react",
+    )
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=directory)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

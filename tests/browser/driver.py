@@ -30,7 +30,10 @@ class State:
     seqs: list[int]
     types: list[str]
     terminal: bool
+    transport: str  # how the page says that events come; "" when it does not say
+    requests: int  # of any kind, the page's own files too
     polls: list[int | None]  # status; None: no answer yet, or none that the page may see
+    causes: list[str]  # of those among the polls that say why they ask: the others read a history
     sockets: list[Socket]
     errors: list[str]
 
@@ -42,7 +45,10 @@ class State:
             seqs=said["seqs"],
             types=said["types"],
             terminal=said["terminal"],
+            transport=said["transport"],
+            requests=said["requests"],
             polls=[poll["status"] for poll in said["polls"]],
+            causes=[poll["cause"] for poll in said["polls"] if poll["cause"] is not None],
             sockets=[Socket(**socket) for socket in said["sockets"]],
             errors=said["errors"],
         )
@@ -74,6 +80,30 @@ class Tab:
     def let_pass(self, seconds: float, why: str) -> State:
         """Let time pass in the browser: only where the time itself is what is tested, and `why` says what for."""
         return self._do("pass", milliseconds=round(1000 * seconds), why=why)
+
+    def by(self, transport: str) -> State:
+        """Wait until the page says that events come this way."""
+        return self._do("transport", name=transport)
+
+    def block(self) -> State:
+        """From now on no WebSocket and no event stream opens."""
+        return self._do("block")
+
+    def drop(self, seq: int) -> State:
+        """In sockets that open from now on, the run's event of this number is lost on its way to the page."""
+        return self._do("drop", seq=seq)
+
+    def online(self, on: bool) -> State:
+        """The network goes, or comes back."""
+        return self._do("online", on=on)
+
+    def visible(self, on: bool) -> State:
+        """The tab is hidden, or shown again."""
+        return self._do("visible", on=on)
+
+    def goto(self, url: str) -> State:
+        """Load this page."""
+        return self._do("goto", url=url)
 
     def reload(self) -> State:
         """Load the page anew: its state begins at nothing, the browser's cache stays."""
