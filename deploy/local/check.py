@@ -1,6 +1,6 @@
 """./dev test: lint, format, types and tests, each with its time; arguments go on to pytest.
 
---full: the long tests too, but for those in a browser.
+--full: the long tests too, but for those in a browser. -n 0: all tests in one process, for a debugger.
 """
 
 import os
@@ -12,6 +12,9 @@ from pathlib import Path
 from deploy.local.place import CHECKOUT
 
 BIN_DIR = Path(sys.executable).parent
+# Two processes even on one core: the tests wait for services to start more than they compute. A module stays together,
+# for its servers are its own.
+WORKERS = ("-n", "2", "--dist", "loadscope")
 
 
 def main(arguments: list[str]) -> int:
@@ -22,7 +25,7 @@ def main(arguments: list[str]) -> int:
         "ruff check": [BIN_DIR / "ruff", "check", ".", "dev"],
         "ruff format": [BIN_DIR / "ruff", "format", "--check", "--quiet", ".", "dev"],
         "mypy": [BIN_DIR / "mypy"],
-        "pytest": [sys.executable, "-m", "pytest", *arguments],
+        "pytest": [sys.executable, "-m", "pytest", *WORKERS, *arguments],
     }
     outcomes = []
     for name, command in parts.items():
