@@ -6,9 +6,9 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import pytest
@@ -158,23 +158,31 @@ def new(api: Api, run_id: str, spill: Path) -> Iterator[New]:
         each.close()
 
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Worker: TypeAlias = "subprocess.Popen[str]"
+Start = Callable[..., Worker]
 
 
 @pytest.fixture
 def start(api: Api, run_id: str, spill: Path) -> Iterator[Start]:
-    """A function: a worker as a process. `start(code)` runs Python, `start(args=[...])` the command `runfeed`."""
-    started: list[subprocess.Popen[str]] = []
+    """A function: a worker as a process. `start(code)`, `start(args=[of runfeed])` or `start(command=[of python])`."""
+    started: list[Worker] = []
 
-    def run(code: str = "", args: list[str] | None = None, **environ: str) -> "subprocess.Popen[str]":
+    def run(
+        code: str = "",
+        *,
+        args: Sequence[str] = (),
+        command: Sequence[str] = (),
+        stdin: int = subprocess.DEVNULL,
+        **environ: str,
+    ) -> Worker:
         names = {"RUN_ID": run_id, "RUNFEED_URL": api.url, "RUNFEED_USERNAME": "alice", "RUNFEED_SPILL": str(spill)}
         path = os.pathsep.join([str(CLIENT), str(CHECKOUT)])
-        command = ["-c", code] if args is None else ["-m", "runfeed", *args]
+        command = command or (["-m", "runfeed", *args] if args else ["-c", code])
         started.append(
             subprocess.Popen(
                 [sys.executable, *command],
                 env={**os.environ, "PYTHONPATH": path, **names, **environ},
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
