@@ -18,8 +18,8 @@ DEFAULT_URL = "http://127.0.0.1:8081"  # where `./dev run` has its API
 METADATA_BYTES = 64 * 1024  # the API's own bound
 WORKFLOW_CHARACTERS = 256  # the same
 FLUSH_SECONDS = 5.0  # a job's end may wait so long for the API; what is left then is in the journal
-HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
-PATH = re.compile(r"(/[!-~]*)?")
+VISIBLE = re.compile(r"[!-~]+")  # of a URL: what goes into a request's head as it is
+PLACE = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,14 @@ def base_url(text: Any, field_name: str = "url") -> str:
     A password has no place in it: it would stand in journals and logs.
     """
     rule = f"{field_name} must be http://HOST[:PORT][/PATH] or https://..., without user, query and fragment"
+    if not isinstance(text, str) or not VISIBLE.fullmatch(text) or "?" in text or "#" in text:
+        raise ValueError(rule)
     try:
         parts = urlsplit(text)
-        port = parts.port
-    except (ValueError, TypeError, AttributeError):
-        raise ValueError(rule) from None
-    host, _, _ = parts.netloc.partition(f":{port}") if port is not None else (parts.netloc.rstrip(":"), "", "")
-    sound = isinstance(text, str) and parts.scheme in ("http", "https") and HOST.fullmatch(host)
-    if not sound or parts.query or parts.fragment or "?" in text or "#" in text or not PATH.fullmatch(parts.path):
+        valid = PLACE.fullmatch(parts.netloc) and parts.port != 0 and parts.scheme in ("http", "https")
+    except ValueError:  # a port beyond 65535, a bracket that is not closed
+        valid = False
+    if not valid:
         raise ValueError(rule)
     return f"{parts.scheme}://{parts.netloc.rstrip(':').lower()}{parts.path.rstrip('/')}"
 

@@ -206,7 +206,7 @@ def test_run_with_a_process_that_stays(api: Api, start: Start, run_id: str) -> N
 def test_run_with_the_api_away(start: Start, spill: Path) -> None:
     """With the API away the command runs as ever; its events wait in the journal, and flush says why they stay."""
     url = f"http://127.0.0.1:{steady_port()}"
-    command = start(args=["run", "--", "echo", "hello"], RUNFEED_URL=url)
+    command = start(args=["run", "--flush-timeout", "0.2", "--", "echo", "hello"], RUNFEED_URL=url)
     output, errors = command.communicate()
     flush = start(args=["flush", "--timeout", "0.2"])
     _, reason = flush.communicate()

@@ -79,7 +79,7 @@ def report(name):
 threads = [threading.Thread(target=report, args=(name,)) for name in range(3)]
 for thread in threads:
     thread.start()
-for child in range(30):
+for child in range(12):
     pid = os.fork()
     if not pid:
         run.event("child", child=child)
@@ -170,7 +170,7 @@ def test_forks_while_threads_report(api: Api, start: Start, run_id: str, spill: 
     found = numbers(api, run_id, "name", "child")
     assert all(each == list(range(len(each))) for key, each in found.items() if key[0] == "thread")
     assert sum(len(each) for key, each in found.items() if key[0] == "thread") == int(output)
-    assert len([key for key in found if key[0] == "child"]) == 30
+    assert len([key for key in found if key[0] == "child"]) == 12
     assert journals(spill) == []
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..config import FLUSH_SECONDS
 from ..content import clean
 from ..reporter import RunReporter
 from . import add_url
@@ -29,6 +30,13 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--run", help="the run's id (RUN_ID, JOB_ID, or a new one)")
     parser.add_argument("--username", help="makes the run if there is none (RUNFEED_USERNAME)")
     parser.add_argument("--workflow", help="the name of what runs, of a run that is made")
+    parser.add_argument(
+        "--flush-timeout",
+        type=float,
+        default=FLUSH_SECONDS,
+        metavar="SECONDS",
+        help="how long the end may wait for the API (5)",
+    )
     add_url(parser)
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ARGS")
     parser.set_defaults(call=call)
@@ -39,7 +47,9 @@ def call(said: argparse.Namespace) -> int:
     command = said.command[1:] if said.command[:1] == ["--"] else said.command
     if not command:
         raise ValueError("run needs a command: runfeed run -- COMMAND ARGS")
-    reporter = RunReporter(said.run, url=said.url, username=said.username, workflow=said.workflow)
+    reporter = RunReporter(
+        said.run, url=said.url, username=said.username, workflow=said.workflow, flush_timeout=said.flush_timeout
+    )
     if said.run is None and not (os.environ.get("RUN_ID") or os.environ.get("JOB_ID")):
         sys.stderr.write(f"runfeed: run {reporter.run_id}\n")
     environ = {**os.environ, "RUN_ID": reporter.run_id, "RUNFEED_URL": reporter.url}
