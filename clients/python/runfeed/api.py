@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import email.utils
 import http.client
 import json
+import os
 import ssl
 import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+# What the first connection would import. A child that is forked meanwhile would wait for the import for ever.
+codecs.lookup("idna")
 
 ANSWER_SECONDS = 10.0  # the API answers or refuses an append within 5
 ANSWER_BYTES = 4 * 1024 * 1024  # numbers of 1,000 events take 50 KiB; more than this is no answer of the API's
@@ -67,6 +72,13 @@ class Api:
         if connection is not None:
             with contextlib.suppress(OSError):
                 connection.close()
+
+    def abandon(self) -> None:
+        """In a forked child: closes its copy of the parent's connection, past its buffers: their locks may be held."""
+        connection, self._connection = self._connection, None
+        if connection is not None and connection.sock is not None:
+            with contextlib.suppress(OSError):
+                os.close(connection.sock.detach())
 
     def _ask(self, method: str, path: str, body: bytes | None, timeout: float) -> Answer:
         kept = self._connection is not None

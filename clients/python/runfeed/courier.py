@@ -114,6 +114,10 @@ class Courier:
         """Closes the connection."""
         self._api.close()
 
+    def abandon(self) -> None:
+        """In a forked child: the connection is the parent's."""
+        self._api.abandon()
+
     def _asked(self, ask: Callable[[], Verdict]) -> Verdict:
         try:
             return ask()

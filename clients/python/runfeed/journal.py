@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,9 @@ from pathlib import Path
 
 from .config import Run
 from .content import is_terminal
+
+if sys.platform != "win32":  # where spill.directory refuses
+    import fcntl
 
 SUFFIX = ".journal"
 DIGITS = 20  # of the acknowledged offset: any file's
@@ -117,8 +121,6 @@ class Journal:
 
 def create(directory: Path, run: Run) -> Journal:
     """A new journal of this run. Raises OSError."""
-    import fcntl
-
     header = json.dumps({"runfeed": 1, **run.__dict__}, separators=(",", ":")).encode() + b"\n"
     start = DIGITS + 1 + len(header)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -148,8 +150,6 @@ def adopt(path: Path, wanted: Callable[[Run, float], bool]) -> Journal | None:
     wanted(run, age): age is how many seconds ago it was last written to. What is no journal is set aside, and raises
     Unreadable.
     """
-    import fcntl
-
     try:
         with opening:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)

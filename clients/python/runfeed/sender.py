@@ -136,7 +136,7 @@ class Sender:
         self.store.forget()
         for _, one in [*self._ahead, *self._others]:
             one.release()
-        self._courier.close()
+        self._courier.abandon()
         stopped = self._stop
         self._fresh()
         self._stop = stopped

@@ -93,6 +93,17 @@ run.close()
 print(run.sent)
 """
 
+IMPORTS = """
+import sys
+from runfeed import RunReporter
+before = set(sys.modules)
+with RunReporter(flush_timeout=10) as run:
+    run.event("note")
+    run.flush()
+    run.event("Refused")
+print(sorted(set(sys.modules) - before))
+"""
+
 SIGNALS = """
 import itertools, signal
 from runfeed import RunReporter
@@ -172,6 +183,13 @@ def test_forks_while_threads_report(api: Api, start: Start, run_id: str, spill: 
     assert sum(len(each) for key, each in found.items() if key[0] == "thread") == int(output)
     assert len([key for key in found if key[0] == "child"]) == 12
     assert journals(spill) == []
+
+
+def test_nothing_is_imported_later(api: Api, start: Start) -> None:
+    """A reporter's thread imports nothing: a child that is forked meanwhile would wait for the import for ever."""
+    worker = start(IMPORTS)
+
+    assert worker.communicate(timeout=WAIT_SECONDS)[0] == "[]\n"
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
