@@ -31,7 +31,8 @@ BATCH_EVENTS = 1000  # the API's own bound
 BATCH_BYTES = 1024 * 1024  # a quarter of the API's: a slow line takes it within a request's time
 HEADER_BYTES = 512 * 1024  # metadata of 64 KiB, written with escapes, fits
 
-# A file that is open but not yet noted as open would stay open, and locked, in a child that is forked at that moment.
+held: set[Journal] = set()  # all that are open in this process
+# A file that is open but not yet among `held` would stay open, and locked, in a child that is forked at that moment.
 opening = threading.RLock()
 
 
@@ -61,6 +62,7 @@ class Journal:
         self.run = run
         self.acked = acked
         self._fd = fd
+        held.add(self)
 
     def __repr__(self) -> str:
         return f"<Journal {self.path.name} of {self.run.run_id}, acknowledged to {self.acked}>"
@@ -113,6 +115,7 @@ class Journal:
 
     def release(self) -> None:
         """Lets go of the file as it is: whoever comes next may send it. In a forked child the parent keeps it."""
+        held.discard(self)
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with contextlib.suppress(OSError):

@@ -47,6 +47,8 @@ def _after_in_parent() -> None:
 
 def _after_in_child() -> None:
     journal.opening.release()
+    for one in list(journal.held):
+        one.release()
     for sender in list(live):
         sender.renew()
 

@@ -22,6 +22,7 @@ log = logging.getLogger("runfeed")
 
 SCAN_SECONDS = 15.0  # between two looks for leftovers of workers that died meanwhile
 STRANGER_SECONDS = 60.0  # a dead worker's journal is left so long for the one that continues its run
+OTHERS = 16  # other runs' journals at once: each is an open file of the worker's
 END_SECONDS = 1.0  # for a thread that has nothing more to do
 
 
@@ -66,7 +67,15 @@ class Sender:
     @property
     def pending(self) -> int:
         """Events of this process that are neither stored nor dropped."""
-        return max(0, self.store.taken - self.store.lost - self.own.sent - self.own.dropped)
+        return max(0, self.store.taken - self._done())
+
+    def _done(self) -> int:
+        """Events of this process that are stored or dropped."""
+        return self.store.lost + self.own.sent + self.own.dropped
+
+    def _is_done(self, asked: int, until: int) -> bool:
+        """Whether the first so many events are done, and, for who asked, what dead processes of this run left."""
+        return self._heard >= asked and not self._ahead and self._done() >= until
 
     def put(self, line: bytes) -> None:
         """Keeps an event and sees that it is sent."""
@@ -95,16 +104,17 @@ class Sender:
         """Waits so many seconds until everything that was reported before is done with; whether it is."""
         if self._thread is None or self._stop or self._thread is threading.current_thread():
             return self.pending == 0
+        until = self.store.taken  # others may go on reporting meanwhile
         with self._settled:
             self._asked += 1
             mine = self._asked
             self._waiting += 1
             self._bell.put(None)
             try:
-                self._settled.wait_for(lambda: self._answered >= mine, timeout)
+                self._settled.wait_for(lambda: self._answered >= mine or self._is_done(mine, until), timeout)
             finally:
                 self._waiting -= 1
-        return self.pending == 0
+        return self._done() >= until
 
     def close(self, timeout: float) -> bool:
         """Flushes, ends the thread, lets go of the journals, says what is left. Whether nothing is."""
@@ -133,9 +143,6 @@ class Sender:
 
     def renew(self) -> None:
         """In a forked child: what the parent has is the parent's, and its locks may be held for ever."""
-        self.store.forget()
-        for _, one in [*self._ahead, *self._others]:
-            one.release()
         self._courier.abandon()
         stopped = self._stop
         self._fresh()
@@ -158,10 +165,12 @@ class Sender:
     def _turn(self) -> float:
         """One request, or none; seconds until the next is due."""
         now = time.monotonic()
-        if self._heard != self._asked:
+        asked = self._asked
+        if self._heard != asked:
             self._hurry()
         if now >= self._scan_at:
             self._scan(now)
+        self._heard = asked
         if now < self._pause_until:
             return self._pause_until - now
         self._idle = True  # before we look: who reports after the look must ring
@@ -174,13 +183,15 @@ class Sender:
             return max(0.0, self._due() - now)
         self._idle = False
         self._follow(lane, self._courier.step(lane))
+        if self._waiting:
+            with self._settled:
+                self._settled.notify_all()
         return 0.0
 
     def _hurry(self) -> None:
         """Somebody waits: pauses end, and what forked children left is looked for."""
-        self._heard = self._asked
         self._pause_until = 0.0
-        self._scan_at = min(self._scan_at, time.monotonic())
+        self._scan_at = 0.0
         for lane in [self.own, *(lane for lane, _ in self._ahead)]:
             lane.resume_at = 0.0
 
@@ -216,6 +227,7 @@ class Sender:
             if not lane.load():
                 self._others.remove((lane, one))
                 self._finish(lane, one)
+                self._scan_at = self._scan_at if self._started else 0.0  # there are more than could be taken at once
             elif now >= lane.resume_at:
                 return lane
         return None
@@ -248,17 +260,18 @@ class Sender:
 
     def _scan(self, now: float) -> None:
         """Takes what dead workers left: this run's at once, others' at the start or after a while."""
-        first = not self._started
-        self._started = True
         self._scan_at = now + SCAN_SECONDS
         url, run_id = self._config.run.url, self._config.run.run_id
 
         def wanted(run: Run, age: float) -> bool:
-            return run.url == url and (run.run_id == run_id or first or age >= STRANGER_SECONDS)
+            if run.url != url or run.run_id == run_id:
+                return run.url == url
+            return len(self._others) < OTHERS and (not self._started or age >= STRANGER_SECONDS)
 
         for one in leftovers(self._config.spill, wanted):
             lane = Lane(one.run, one)
             (self._ahead if one.run.run_id == run_id else self._others).append((lane, one))
+        self._started = self._started or len(self._others) < OTHERS
 
     def _finish(self, lane: Lane, one: Journal) -> None:
         one.remove()

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
@@ -106,11 +107,6 @@ class Store:
                 else:
                     one.release()
 
-    def forget(self) -> None:
-        """In a forked child: closes the parent's files, which stay the parent's."""
-        for one in self._journals:
-            one.release()
-
     def _writable(self) -> Journal:
         """The journal to write to. Raises OSError when there can be none."""
         if not self._journals or self._journals[-1].size > SEGMENT_BYTES:
@@ -143,9 +139,8 @@ class Store:
         return Batch(lines, 0) if lines else None
 
 
-def leftovers(directory: str | None, wanted: Callable[[Run, float], bool]) -> list[Journal]:
-    """Journals of dead owners that are wanted (see journal.adopt), the oldest first; they are ours now."""
-    taken = []
+def leftovers(directory: str | None, wanted: Callable[[Run, float], bool]) -> Iterator[Journal]:
+    """Journals of dead owners that are wanted (see journal.adopt), the oldest first; each is ours when it is given."""
     for each in paths(directory):
         try:
             one = journal.adopt(each, wanted)
@@ -155,8 +150,7 @@ def leftovers(directory: str | None, wanted: Callable[[Run, float], bool]) -> li
         if one is not None and one.read() is None:  # all of it was acknowledged
             one.remove()
         elif one is not None:
-            taken.append(one)
-    return taken
+            yield one
 
 
 def paths(directory: str | None) -> list[Path]:

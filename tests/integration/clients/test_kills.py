@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from runfeed import content, journal
+from runfeed.config import Run
 from tests.integration.clients.conftest import Api, Gate, New, Start, journals
 from tests.support.ports import steady_port
 from tests.support.waiting import eventually_sync
@@ -106,6 +108,25 @@ def test_another_runs_leftovers(api: Api, gate: Gate, start: Start, new: New, ru
     new(url=gate.url, run_id=f"{run_id}-alive")
     eventually_sync(lambda: journals(spill) == [], within=LOCAL_SECONDS)
     assert [event["number"] for event in api.events(f"{run_id}-dead")] == list(range(10))
+
+
+def test_many_leftovers(api: Api, new: New, run_id: str, spill: Path) -> None:
+    """Many dead workers' journals are all sent, and only some of them are open at once."""
+    spill.mkdir()
+    for number in range(40):
+        left = journal.create(spill, Run(api.url, f"{run_id}-{number}", "alice"))
+        left.append(content.line("note", {"number": number}, left.run.run_id, "key", 1.0))
+        left.release()
+    assert journal.held == set()
+    run = new()
+
+    most = 0
+    while journals(spill):
+        most = max(most, len(journal.held))
+        run.flush(0.01)
+    assert 0 < most <= 16
+    for number in range(40):
+        assert [event["number"] for event in api.events(f"{run_id}-{number}")] == [number]
 
 
 def test_a_living_workers_journal_is_left_alone(api: Api, start: Start, new: New, run_id: str, spill: Path) -> None:

@@ -194,6 +194,28 @@ def test_a_run_that_nobody_makes(api: Api, new: New, run_id: str, caplog: pytest
     assert said(api.events(run_id)) == [("first",), ("second",)]
 
 
+def test_a_flush_while_others_report(new: New) -> None:
+    """flush() waits for what was reported before it, not for what others report meanwhile."""
+    run = new(flush_timeout=LOCAL_SECONDS)
+    done = threading.Event()
+
+    def report() -> None:
+        while not done.is_set():
+            run.event("note")
+
+    thread = threading.Thread(target=report)
+    thread.start()
+    eventually_sync(lambda: run.sent > 0)
+    flushed = run.flush(LOCAL_SECONDS)
+    still = thread.is_alive()
+    done.set()
+    thread.join()
+
+    assert flushed
+    assert still
+    assert run.flush(LOCAL_SECONDS)
+
+
 def test_nothing_is_left_behind(new: New, spill: Path) -> None:
     """A reporter whose events are stored leaves no file and no thread."""
     run = new()

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..api import Api
@@ -21,6 +22,7 @@ from . import add_url
 if TYPE_CHECKING:
     from . import Subparsers
 
+AT_ONCE = 100  # journals: each is an open file
 TIMEOUT_SECONDS = 60.0  # 256 MiB, which is the most that one worker leaves, take about that
 
 
@@ -40,10 +42,14 @@ def call(said: argparse.Namespace) -> int:
     environ = os.environ
     only = None if said.url is None else base_url(said.url)
     directory, _ = given(said.spill, "spill", environ, "RUNFEED_SPILL")
-    found = leftovers(directory, lambda run, age: only in (None, run.url))
     flush = Flush(read_url(said.url, environ), read_key(None, environ))
+    deadline = time.monotonic() + said.timeout
+    left, full = 0, True
     try:
-        left = flush.send(found, time.monotonic() + said.timeout)
+        while full and not left:
+            found = list(islice(leftovers(directory, lambda run, age: only in (None, run.url)), AT_ONCE))
+            full = len(found) == AT_ONCE
+            left = flush.send(found, deadline)
     finally:
         flush.close()
     living = len(paths(directory)) - left
