@@ -95,7 +95,8 @@ def test_run(api: Api, start: Start, run_id: str) -> None:
         "import os, sys\nprint('out', os.environ['RUN_ID'], os.environ['RUNFEED_USERNAME'])\n"
         "print('err', file=sys.stderr)\nsys.exit(3)"
     )
-    command = start(args=["run", "--workflow", "nightly", "--", PYTHON, "-c", script])
+    names = ["--run", run_id, "--username", "alice", "--workflow", "nightly"]
+    command = start(args=["run", *names, "--", PYTHON, "-c", script], RUN_ID="", RUNFEED_USERNAME="")
     output, errors = command.communicate()
 
     assert (command.returncode, output, errors) == (3, f"out {run_id} alice\n", "err\n")

@@ -58,18 +58,19 @@ def test_an_answer_that_is_cut_off(api: Api, gate: Gate, new: New, run_id: str) 
     ]
 
 
-def test_a_connection_that_was_closed_idle(api: Api, gate: Gate, new: New, run_id: str) -> None:
+def test_a_connection_that_was_closed_idle(
+    api: Api, gate: Gate, new: New, run_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """A kept connection that the server closes is opened again at once, without a word."""
     run = new(url=gate.url)
     run.event("first")
     assert run.flush(LOCAL_SECONDS)
     taken = gate.proxy.taken
     gate.do(lambda proxy: proxy.cut())
-    began = time.monotonic()
     run.event("second")
 
     assert run.flush(LOCAL_SECONDS)
-    assert time.monotonic() - began < 0.4
+    assert caplog.records == []
     assert types(api, run_id) == ["first", "second"]
     assert gate.proxy.taken == taken + 1
 

@@ -101,6 +101,7 @@ def test_another_runs_leftovers(api: Api, gate: Gate, start: Start, new: New, ru
     elsewhere = new(run_id=None)
     elsewhere.event("note")
     assert elsewhere.flush(LOCAL_SECONDS)
+    assert len(journal.held) == 1  # its own
     elsewhere.close()
     assert len(journals(spill)) == 1
 

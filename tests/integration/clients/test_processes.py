@@ -32,7 +32,7 @@ with RunReporter(flush_timeout=10) as run:
 """
 
 HARD_EXITS = """
-import os
+import os, time
 from runfeed import RunReporter
 with RunReporter(flush_timeout=10) as run:
     pid = os.fork()
@@ -40,10 +40,13 @@ with RunReporter(flush_timeout=10) as run:
         run.event("child")
         os._exit(0)
     os.waitpid(pid, 0)
+    run.completed()
+    while not run.sent:  # not by flush(), which would look for the child's journal itself
+        time.sleep(0.01)
 """
 
 MULTIPROCESSING = """
-import multiprocessing, sys
+import multiprocessing, os, sys
 from runfeed import RunReporter
 
 def work(run, child):
@@ -64,6 +67,7 @@ if __name__ == "__main__":
         for child in children:
             child.join()
         assert [child.exitcode for child in children] == [0, 0, 0]
+        assert len(os.listdir(os.environ["RUNFEED_SPILL"])) == 1  # the parent's: each child has sent its own
 """
 
 BUSY_FORKS = """

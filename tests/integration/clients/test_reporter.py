@@ -95,6 +95,7 @@ def test_an_end_is_reported_once(api: Api, new: New, run_id: str) -> None:
         run.cancelled()
 
     assert said(api.events(run_id)) == [("workflow_cancelled",)]
+    assert run.dropped == 0
 
 
 def test_a_bad_event_leaves_the_others(

@@ -54,6 +54,16 @@ def test_refusals_say_why(fields: dict[str, Any], why: str) -> None:
         line(**fields)
 
 
+def test_depth() -> None:
+    """64 levels below the event are taken, as the API does, and no more."""
+    deep: list[Any] = []
+    for _ in range(63):
+        deep = [deep]
+    line(x=deep)
+    with pytest.raises(Refused, match="nested deeper than 64 levels"):
+        line(x=[deep])
+
+
 def test_a_circle_is_refused() -> None:
     """What contains itself is no JSON."""
     circle: list[Any] = []

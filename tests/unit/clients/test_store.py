@@ -149,6 +149,8 @@ def test_beyond_the_journals_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     first = kept.read()
     assert first is not None
     kept.acknowledge(first)
+    second = kept.read()  # deletes the first file: there is room for another
+    assert second is not None
     kept.append(note(20))
     assert first.lines + drain(kept) == [*(note(number, 200) for number in range(20)), note(20)]
     kept.append(note(21))
