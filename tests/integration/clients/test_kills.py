@@ -125,7 +125,7 @@ def test_many_leftovers(api: Api, new: New, run_id: str, spill: Path) -> None:
     while journals(spill):
         most = max(most, len(journal.held))
         run.flush(0.01)
-    assert 0 < most <= 16
+    assert 0 < most <= 17  # 16, and one that is being looked at
     for number in range(40):
         assert [event["number"] for event in api.events(f"{run_id}-{number}")] == [number]
 
