@@ -16,12 +16,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .client import Runfeed
     from .core.protocol import RunfeedError
-    from .watch import Runfeed
 
 __all__ = ["Runfeed", "RunfeedError"]
 
-_PLACES = {"Runfeed": ".watch", "RunfeedError": ".core.protocol"}
+_PLACES = {"Runfeed": ".client", "RunfeedError": ".core.protocol"}
 _WATCHING = ("aiohttp", "websockets", "yarl")
 
 
