@@ -23,7 +23,14 @@ PURE = (
     "orchestrator_api/events.py",
     "orchestrator_api/groups.py",
     "orchestrator_api/transaction.py",
-)
+    "clients/python/runfeed/sse.py",
+    *(
+        f"clients/python/runfeed/core/{name}.py"
+        for name in (
+            "actions", "asked", "link", "machine", "order", "pace", "protocol", "subscription", "watchers",
+        )
+    ),
+)  # fmt: skip
 IO_MODULES = {"aiohttp", "asyncio", "asyncpg", "os", "redis", "select", "socket", "ssl", "time", "uvloop", "websockets"}
 STANDARD_ONLY = ("deploy/local",)
 DEMO = "deploy/local/demo.py"  # a client of the services: it needs an HTTP and a WebSocket library
@@ -140,7 +147,7 @@ def test_function_length() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("package", ["fanout", "orchestrator_api", "deploy"])
+@pytest.mark.parametrize("package", ["fanout", "orchestrator_api", "deploy", "clients"])
 def test_most_functions_are_short(package: str) -> None:
     """Nine functions in ten of a package have 25 lines or fewer."""
     lengths = sorted(

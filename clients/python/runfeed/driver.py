@@ -223,6 +223,8 @@ class Driver:
             end = End(1006, str(error))
         except RunfeedError as error:
             end = End(1006 if error.code == "token" else 4400, str(error))
+        if end.code == 4404 and self._places.guessed:
+            end = End(1006, "there is no hub at the API's address")  # polls bring what happens
         hearing.closed(end)
 
     async def _get(self, machine: Machine, request: Request) -> None:

@@ -70,12 +70,17 @@ def headers_of(accept: str, token: str | None) -> dict[str, str]:
 
 
 class Places:
-    """Both services. api, hub: base URLs; hub None: what the API says, once it was asked."""
+    """Both services. api, hub: base URLs; hub None: what the API says, once it was asked.
+
+    Attributes:
+        guessed: the API did not say where the hub is, so it is looked for at the API's own address.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, api: str, hub: str | None, username: str) -> None:
         self.session = session
         self._api = api
         self._hub = hub
+        self.guessed = False
         self._username = username
 
     def __repr__(self) -> str:
@@ -87,7 +92,9 @@ class Places:
             answer = await self._call("/config", (), token)
             if answer.status not in (200, 404):
                 raise OSError(f"{self._api}/api/v1/config: {answer.error}")
-            self._hub = hub_base(text((answer.body or {}).get("hub")) or self._api)
+            said = text((answer.body or {}).get("hub"))
+            self.guessed = said is None
+            self._hub = hub_base(said or self._api)
         return self._hub
 
     def stream_url(self, hub: str, kind: Stream, after: int | None, epoch: str | None) -> str:

@@ -34,6 +34,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--after", type=int, metavar="ID", help="begin behind this event's id")
     parser.add_argument("--json", action="store_true", help="print the frames, one a line")
     parser.add_argument("--url", help="the API's base URL; RUNFEED_URL, else http://127.0.0.1:8081")
+    parser.add_argument("--hub", metavar="URL", help="the hub's, ws or wss; what the API says when left out")
     parser.set_defaults(call=main)
     return parser
 
@@ -56,7 +57,7 @@ async def _tail(args: argparse.Namespace) -> int:
     from . import Runfeed
 
     username = args.username or (None if args.run is None else await _owner(args))
-    async with Runfeed(username, args.url, get_token=_token()) as feed:
+    async with Runfeed(username, args.url, args.hub, get_token=_token()) as feed:
         watch = feed.feed(args.after) if args.run is None else feed.run(args.run, args.after or 0)
         async for event in watch:
             _print(_harmless(event) if args.json else line(event))
