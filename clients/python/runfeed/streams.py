@@ -72,7 +72,10 @@ async def read_websocket(url: str, token: str | None, heard: Heard) -> End:
     try:
         return await _read_socket(socket, heard)
     finally:
-        await socket.close(1001)
+        try:
+            await socket.close(1001)
+        finally:  # whoever was cancelled once for leaving may be cancelled again for closing
+            socket.transport.abort()
 
 
 async def _read_socket(socket: ClientConnection, heard: Heard) -> End:
