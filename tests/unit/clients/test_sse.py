@@ -17,6 +17,7 @@ from runfeed.sse import Block, Blocks
         ("event: reset\nid:\ndata: {}\n\n", Block("reset", "{}", "")),
         ("data: a\ndata:b\ndata\n\n", Block(data="a\nb\n")),
         ("data:  a\n\n", Block(data=" a")),
+        ("\ufeffdata: a\n\n", Block(data="a")),
         ("id: 1\0\nretry: 1s\nevent\n\n", Block()),
         ("\n\n\ndata: a\n\n", Block(data="a")),
     ],

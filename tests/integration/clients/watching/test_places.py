@@ -153,8 +153,7 @@ async def test_final_refusal(serve: Serve, status: int, code: str) -> None:
 
 
 async def test_stream_refused(serve: Serve) -> None:
-    """A hub that refuses a socket, or a stream, for good ends all; one that is busy is left alone for as long as it
-    says."""
+    """A hub that refuses a stream for good ends all; one that is busy is left alone for as long as it says."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/api"):

@@ -120,6 +120,7 @@ async def test_break(worker: Worker) -> None:
     async with worker.watching() as feed:
         watch = feed.run(run_id)
         async for _ in watch:
+            await eventually(lambda: feed.transport == "websocket")
             break
         await eventually(lambda: feed.transport == "none")
         watching = asyncio.create_task(ids(watch))
