@@ -34,11 +34,18 @@ PURE = (
     f"{CLIENT}/content.py",
     f"{CLIENT}/verdict.py",
     f"{CLIENT}/commands/output.py",
+    f"{CLIENT}/sse.py",
+    *(
+        f"{CLIENT}/core/{name}.py"
+        for name in ("actions", "asked", "link", "machine", "order", "pace", "protocol", "subscription", "watchers")
+    ),
 )
 IO_MODULES = {"aiohttp", "asyncio", "asyncpg", "os", "redis", "select", "socket", "ssl", "time", "uvloop", "websockets"}
 STANDARD_ONLY = ("deploy/local",)
 DEMO = "deploy/local/demo.py"  # a client of the services: it needs an HTTP and a WebSocket library
-WATCHER: tuple[str, ...] = ()  # modules of the client that need its extra `watch`, and a newer Python
+WATCHER = {
+    f"{CLIENT}/{name}.py" for name in ("client", "driver", "places", "reader", "sse", "streams", "sync", "watch")
+}  # modules of the client that need its extra `watch`, and a newer Python
 REPORTER_PYTHON = (3, 9)  # `requires-python` of the client
 SLEEPERS = "tests/support/"
 # Built from parts, so that this file does not break the rule that it keeps.

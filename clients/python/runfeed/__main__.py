@@ -1,4 +1,4 @@
-"""`runfeed`: one event, what is left to send, or a whole command reported."""
+"""`runfeed`: watch a run, report one event, a whole command, or what is left to send."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import emit, flush, run
+from .commands import emit, flush, run, tail
 
-COMMANDS = (emit, flush, run)  # each has add(subparsers), and sets `call` to what takes the arguments
+COMMANDS = (tail, emit, run, flush)  # each has add(subparsers), and sets `call` to what takes the arguments
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit code. A wrong argument exits with 2."""
-    parser = argparse.ArgumentParser(prog="runfeed", description="Report what happens in a run to Runfeed.")
+    parser = argparse.ArgumentParser(prog="runfeed", description="Watch what happens in runs, and report it.")
     parser.add_argument("--version", action="version", version=f"runfeed {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
