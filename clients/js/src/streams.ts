@@ -60,6 +60,8 @@ async function readEvents(
       const seconds = Number(response.headers.get("Retry-After") ?? NaN);
       end = [CODES[response.status] ?? 1006, seconds >= 0 ? `retry in ${Math.round(1000 * seconds)} ms` : ""];
       await response.body?.cancel();
+    } else if (!/^text\/event-stream\b/i.test(response.headers.get("Content-Type") ?? "")) {
+      await response.body.cancel(); // not the hub: a page to log in, as some networks put before everything
     } else {
       const wait = await readBlocks(response.body, heard, signal);
       if (wait !== null) end = [1012, `retry in ${wait} ms`];

@@ -30,7 +30,8 @@ export function add(summary: Summary, event: RunEvent): Summary {
 function progressOf(event: RunEvent, status: Status): number | null {
   if (status === "completed") return 100;
   const { progress, step_number: step, total_steps: total } = event;
-  const value = progress ?? (event["status"] === "completed" && isWhole(step) && isWhole(total) && total > 0 ? (100 * step) / total : null);
+  const counts = event["status"] === "completed" && isWhole(step) && isWhole(total) && total > 0;
+  const value = progress ?? (counts ? (100 * step) / total : null);
   return typeof value === "number" && value >= 0 && value <= 100 ? value : null;
 }
 
