@@ -107,7 +107,7 @@ export class Runfeed {
   /** The user's runs, newest first, and the cursor of the next page. */
   async runs(options: { status?: Status; limit?: number; cursor?: string } = {}): Promise<{ runs: RunInfo[]; cursor: string | null }> {
     const query = new URLSearchParams({ username: this.username });
-    for (const [name, value] of Object.entries(options)) query.set(name, String(value));
+    for (const [name, value] of Object.entries(options)) if (value !== undefined) query.set(name, String(value));
     return (await this.#places.read(`/runs?${query}`, await this.#token())) as never;
   }
 

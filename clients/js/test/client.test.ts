@@ -130,6 +130,13 @@ describe("a client", () => {
     expect(server.asked.at(-1)).toContain("cause=forced");
   });
 
+  test("lists runs by the API's own words, and leaves out what was left open", async () => {
+    const feed = server.client();
+    await feed.runs({ status: "running", limit: 5, cursor: undefined } as never);
+
+    expect(server.asked).toEqual(["/runs?username=u&status=running&limit=5"]);
+  });
+
 });
 
 describe("cut()", () => {
