@@ -9,6 +9,7 @@ import { type Listener, Store } from "./store.js";
 import { type Stores, Watch } from "./watch.js";
 
 const LINGER = 250; // ms that a watch stays without listeners: a component that is mounted again keeps it
+const LONGEST_TIMER = 2 ** 31 - 1; // ms; what is longer ends at once
 const HIDDEN_FRAME = 100; // ms between two changes where nothing is painted
 const MOST_OF_RUN = 100_000; // events
 const MOST_OF_FEED = 10_000;
@@ -223,7 +224,7 @@ export class Runfeed {
     this.#pumping = false;
     if (this.#timer !== null) clearTimeout(this.#timer);
     const due = this.#machine.due;
-    this.#timer = due === null ? null : setTimeout(this.#tick, Math.max(0, due - this.#now()));
+    this.#timer = due === null ? null : setTimeout(this.#tick, Math.min(Math.max(0, due - this.#now()), LONGEST_TIMER));
     this.#paint();
   }
 

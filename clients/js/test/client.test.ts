@@ -137,6 +137,16 @@ describe("a client", () => {
     expect(server.asked).toEqual(["/runs?username=u&status=running&limit=5"]);
   });
 
+  test("waits no shorter for a server that asks for more than a timer can hold", async () => {
+    await watching();
+    server.append("r1", ["workflow_completed"]); // nothing is polled for: the next try is all that is due
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    server.last.say({ control: true, type: "closing", retry_in_ms: 2 ** 32 });
+    server.last.shut(1013);
+
+    const waits = timers.mock.calls.map(([, ms]) => ms ?? 0);
+    expect(Math.max(...waits)).toBe(2 ** 31 - 1); // one more is taken for 1 ms
+  });
 });
 
 describe("cut()", () => {
