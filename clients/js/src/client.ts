@@ -154,6 +154,7 @@ export class Runfeed {
   readonly #shelf: Stores = {
     find: ({ key }) => this.#stores.get(key),
     join: (watch, listener) => this.#join(watch, listener),
+      store.listeners.clear();
     part: (store, listener) => this.#part(store, listener),
   };
 

@@ -181,6 +181,20 @@ describe("connection()", () => {
 });
 
 describe("close()", () => {
+  test("ends the socket and all timers, and listeners hear nothing more", async () => {
+    const { feed } = await watching();
+    const changes = vi.fn();
+    feed.run("r1").subscribe({ change: changes, event: note });
+    await pass(100);
+    changes.mockClear();
+    feed.close();
+    const socket = server.last;
+    await pass(60_000);
+
+    expect([socket.closed, server.sockets.length, vi.getTimerCount()]).toEqual([true, 1, 0]);
+    expect(changes).not.toHaveBeenCalled();
+  });
+
   test("lets nothing begin after it", async () => {
     const { feed } = await watching();
     feed.close();
