@@ -59,6 +59,11 @@ export interface RunInfo {
   readonly metadata: Record<string, unknown> | null;
 }
 
+/** Two clocks are read for it, one after the other. */
+function isSameTime(one: number | null, other: number | null): boolean {
+  return one === null || other === null ? one === other : Math.abs(one - other) < 100;
+}
+
 export class Runfeed {
   readonly username: string;
   readonly #options: RunfeedOptions;
@@ -115,11 +120,11 @@ export class Runfeed {
   /** How events come now; the same object until that changes. */
   connection = (): Connection => {
     const { link, transport, cursor, polls, failed } = this.#machine;
-    const retryAt = link.state === "waiting" ? Date.now() + Math.max(0, link.retryAt - this.#now()) : null;
+    const retryAt = link.state === "waiting" ? Date.now() + link.retryAt - this.#now() : null;
     const now: Connection = { transport, state: link.state, retryAt, cursor, polls, error: failed };
     const old = this.#connection;
     const same = old !== null && now.transport === old.transport && now.state === old.state && now.cursor === old.cursor
-      && now.polls === old.polls && now.error === old.error && (now.retryAt === null) === (old.retryAt === null);
+      && now.polls === old.polls && now.error === old.error && isSameTime(now.retryAt, old.retryAt);
     if (!same) this.#connection = now;
     return this.#connection as Connection;
   };

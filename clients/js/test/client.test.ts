@@ -178,6 +178,19 @@ describe("connection()", () => {
     expect(feed.connection()).toBe(feed.connection());
   });
 
+  test("knows when the next try is, each time", async () => {
+    const { feed } = await watching();
+    server.last.shut(1013, "retry in 5000 ms");
+    const first = Date.now() + 5_000;
+    expect(feed.connection().retryAt).toBe(first);
+    await pass(4_000);
+    expect(feed.connection().retryAt).toBe(first);
+
+    server.accepts = false;
+    await pass(1_000);
+    server.last.shut(1013, "retry in 7000 ms"); // within the frame in which it began
+    expect(feed.connection().retryAt).toBe(first + 7_000);
+  });
 });
 
 describe("close()", () => {
