@@ -85,6 +85,7 @@ export class Runfeed {
   #time = 0;
   #clock = Date.now();
   #connection: Connection | null = null;
+  #told: Connection | null = null; // what the lookers know: some may have read a newer one
 
   constructor(options: RunfeedOptions) {
     if (!USERNAME.test(options.username)) {
@@ -153,13 +154,13 @@ export class Runfeed {
     for (const store of [...this.#stores.values()]) {
       this.#remove(store);
       store.end(null);
+      store.listeners.clear();
     }
   }
 
   readonly #shelf: Stores = {
     find: ({ key }) => this.#stores.get(key),
     join: (watch, listener) => this.#join(watch, listener),
-      store.listeners.clear();
     part: (store, listener) => this.#part(store, listener),
   };
 
@@ -324,8 +325,10 @@ export class Runfeed {
       const dirty = [...this.#dirty];
       this.#dirty.clear();
       for (const store of dirty) store.flush();
-      const before = this.#connection;
-      if (this.connection() !== before) for (const each of this.#lookers) each();
+      const now = this.connection();
+      if (now === this.#told) return;
+      this.#told = now;
+      for (const each of this.#lookers) each();
     };
     const painted = typeof requestAnimationFrame === "function" && typeof document === "object" && !document.hidden;
     if (painted) requestAnimationFrame(flush);

@@ -178,6 +178,23 @@ describe("connection()", () => {
     expect(feed.connection()).toBe(feed.connection());
   });
 
+  test("tells everybody who looks, also when one of them has read it before", async () => {
+    const { feed } = await watching();
+    await pass(100);
+    const told: string[] = [];
+    feed.onConnection(() => told.push("one"));
+    const stop = feed.onConnection(() => told.push("other"));
+    server.append("r1", many(1));
+    feed.connection(); // a component that renders for a reason of its own
+    await pass(100);
+    expect(told).toEqual(["one", "other"]);
+
+    stop();
+    server.append("r1", many(1));
+    await pass(100);
+    expect(told).toEqual(["one", "other", "one"]);
+  });
+
   test("knows when the next try is, each time", async () => {
     const { feed } = await watching();
     server.last.shut(1013, "retry in 5000 ms");
