@@ -79,7 +79,8 @@ export class Runfeed {
   #timer: ReturnType<typeof setTimeout> | null = null;
   #frame = false;
   #pumping = false;
-  #renew = false;
+  #renew = false; // the token was refused
+  #renewal: Promise<string> | null = null;
   #cut = false;
   #closed = false;
   #time = 0;
@@ -308,12 +309,19 @@ export class Runfeed {
     this.#do(() => machine.answered(this.#now(), request.id, answer));
   }
 
+  /** There is one renewal for all who ask meanwhile; one that failed is tried again. */
   async #token(): Promise<string | null> {
     const { getToken } = this.#options;
     if (getToken === undefined) return null;
-    const renew = this.#renew;
-    this.#renew = false;
-    return getToken({ renew });
+    if (!this.#renew) return getToken({ renew: false });
+    const renewal = (this.#renewal ??= (async () => getToken({ renew: true }))());
+    try {
+      const token = await renewal;
+      this.#renew = false;
+      return token;
+    } finally {
+      if (this.#renewal === renewal) this.#renewal = null;
+    }
   }
 
   /** What changed is told once a frame: nobody sees more. */

@@ -99,7 +99,7 @@ export class FakeServer {
   readonly fetch = (async (input: string, { headers }: { headers: Record<string, string> }) => {
     const url = new URL(input);
     this.asked.push(url.pathname.replace("/api/v1", "") + url.search);
-    this.tokens.push(headers["Authorization"] ?? null);
+    this.tokens.push(headers["Authorization"]?.replace("Bearer ", "") ?? null);
     const refused = this.refusals.shift();
     if (refused === 0 || url.pathname === "/sse") throw new TypeError("fetch failed");
     const body = refused === undefined ? this.#answer(url) : { code: "no", detail: "not now" };
