@@ -2,6 +2,7 @@
 import { Runfeed, type RunfeedOptions } from "../../src/client.js";
 import type { RunEvent } from "../../src/protocol.js";
 
+const CODES: Readonly<Record<number, string>> = { 404: "run_unknown", 503: "store_away" };
 const TERMINAL = /^workflow_(completed|failed|cancelled)$/;
 
 /** A browser's WebSocket as a page sees it; the server's side of it is `accept`, `say` and `shut`. */
@@ -102,7 +103,7 @@ export class FakeServer {
     this.tokens.push(headers["Authorization"]?.replace("Bearer ", "") ?? null);
     const refused = this.refusals.shift();
     if (refused === 0 || url.pathname === "/sse") throw new TypeError("fetch failed");
-    const body = refused === undefined ? this.#answer(url) : { code: "no", detail: "not now" };
+    const body = refused === undefined ? this.#answer(url) : { code: CODES[refused] ?? "no", detail: "not now" };
     // Not a Response: reading one takes real time, of which the tests' clocks know nothing.
     return { status: refused ?? 200, headers: new Headers(), text: async () => JSON.stringify(body) };
   }) as unknown as typeof fetch;
