@@ -5,7 +5,7 @@ import { apiBase, hubBase, Places } from "./places.js";
 import { RunfeedError, RUN_ID, type Status, type Stream, type Transport, USERNAME } from "./protocol.js";
 import { type Heard, openEvents, type OpenStream, openWebSocket } from "./streams.js";
 import { FEED } from "./subscription.js";
-import { type Listener, Store } from "./store.js";
+import { type Listener, Store, tell } from "./store.js";
 import { type Stores, Watch } from "./watch.js";
 
 const LINGER = 250; // ms that a watch stays without listeners: a component that is mounted again keeps it
@@ -336,7 +336,7 @@ export class Runfeed {
       const now = this.connection();
       if (now === this.#told) return;
       this.#told = now;
-      for (const each of this.#lookers) each();
+      for (const each of this.#lookers) tell(each);
     };
     const painted = typeof requestAnimationFrame === "function" && typeof document === "object" && !document.hidden;
     if (painted) requestAnimationFrame(flush);

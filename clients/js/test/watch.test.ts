@@ -43,6 +43,36 @@ function renumber(): void {
 }
 
 describe("a listener", () => {
+  test("that throws is reported, and neither others nor the client are hurt", async () => {
+    const reported: unknown[] = [];
+    vi.stubGlobal("queueMicrotask", (call: () => void) => {
+      try {
+        call();
+      } catch (error) {
+        reported.push(error);
+      }
+    });
+    const feed = server.client();
+    const bad = (): never => { throw new Error("mine"); };
+    const seen: number[] = [];
+    feed.onConnection(bad);
+    const look = vi.fn();
+    feed.onConnection(look);
+    server.accepts = false; // what answers by itself would do so in a microtask
+    feed.run("r1").subscribe({ event: bad, reset: bad, change: bad });
+    feed.run("r1").subscribe(into(seen));
+    await pass(1);
+    server.last.accept();
+    server.append("r1", many(2));
+    renumber();
+    await pass(100);
+
+    expect(seen).toEqual([1, 2, -1, 1, 2]);
+    expect(look).toHaveBeenCalled();
+    expect(new Set(reported.map(String))).toEqual(new Set(["Error: mine"]));
+    expect(reported.length).toBeGreaterThanOrEqual(2 + 1 + 2 + 1); // events, reset, events, changes
+  });
+
   test("that comes late is told first what came already, and then the same as others", async () => {
     const [early, late]: [number[], number[]] = [[], []];
     const feed = server.client();
