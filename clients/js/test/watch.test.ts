@@ -248,6 +248,22 @@ describe("an iterator", () => {
 });
 
 describe("trouble", () => {
+  test("that mends itself is shown, and then no more", async () => {
+    server.refusals.push(503);
+    const feed = server.client();
+    const [run, all] = [feed.run("r1"), feed.feed({ after: 0 })];
+    run.subscribe({});
+    await pass(1);
+    expect(run.snapshot()).toMatchObject({ error: { code: "store_away" }, loaded: false });
+
+    server.refusals.push(503);
+    all.subscribe({});
+    await pass(100);
+    expect(all.snapshot().error).toMatchObject({ status: 503 });
+    await pass(5_000);
+    expect([run.snapshot(), all.snapshot()]).toMatchObject([{ error: null, loaded: true }, { error: null, loaded: true }]);
+  });
+
   test("of a run that nobody knows yet ends with its first event", async () => {
     server.refusals.push(404, 404);
     const run = server.client().run("r1");
