@@ -167,7 +167,7 @@ export class Runfeed {
 
   #join({ key, after }: Watch, listener: Listener): Store {
     let store = this.#stores.get(key);
-    if (store === undefined) {
+    if (store === undefined || store.over) {
       store = new Store(key, after, key === FEED ? MOST_OF_FEED : MOST_OF_RUN, this.#changed);
       if (this.#closed) store.end(null);
       else this.#add(store);
@@ -187,7 +187,7 @@ export class Runfeed {
   }
 
   #add(store: Store): void {
-    if (this.#stores.size === 0) this.#listen(true);
+    this.#listen(true);
     this.#stores.set(store.key, store);
     if (this.#machine.failed !== null) this.#machine = this.#begin();
     this.#do(() => this.#machine.watch(this.#now(), store.key, store.after));
@@ -258,8 +258,7 @@ export class Runfeed {
         this.#renew = true;
         return;
       case "fail":
-        for (const store of this.#stores.values()) store.end(action.error);
-        this.#stores.clear(); // who watches again begins again
+        for (const store of this.#stores.values()) store.end(action.error); // still shown; who joins begins again
         this.#listen(false);
     }
   }

@@ -277,4 +277,21 @@ describe("trouble", () => {
     expect(run.snapshot()).toMatchObject({ error: null, events: [{ seq: 1 }] });
   });
 
+  test("that ends all is shown with what was shown before; who watches then begins again", async () => {
+    server.append("r1", many(2));
+    const feed = server.client();
+    const run = feed.run("r1");
+    const leave = run.subscribe({});
+    await pass(100);
+    server.last.shut(4403, "not yours");
+    await pass(100);
+    expect(run.snapshot()).toMatchObject({ error: { code: "refused", status: 4403 }, events: [{ seq: 1 }, { seq: 2 }] });
+    expect(feed.connection()).toMatchObject({ transport: "none", error: { status: 4403 } });
+
+    leave();
+    run.subscribe({});
+    await pass(100);
+    expect(run.snapshot()).toMatchObject({ error: null, events: [{ seq: 1 }, { seq: 2 }] });
+    expect([feed.connection().error, server.live.length]).toEqual([null, 1]);
+  });
 });
