@@ -77,7 +77,7 @@ export class Runfeed {
   #stream: OpenStream | null = null;
   #opening = 0; // the number of the last try: what an earlier one says is not heard
   #timer: ReturnType<typeof setTimeout> | null = null;
-  #frame = false;
+  #frame: ReturnType<typeof setTimeout> | null = null; // at the latest then what changed is told
   #pumping = false;
   #renew = false; // the token was refused
   #renewal: Promise<string> | null = null;
@@ -325,21 +325,28 @@ export class Runfeed {
 
   /** What changed is told once a frame: nobody sees more. */
   #paint(): void {
-    if (this.#frame) return;
-    this.#frame = true;
+    if (this.#frame !== null) return;
     const flush = (): void => {
-      this.#frame = false;
-      const dirty = [...this.#dirty];
-      this.#dirty.clear();
-      for (const store of dirty) store.flush();
-      const now = this.connection();
-      if (now === this.#told) return;
-      this.#told = now;
-      for (const each of this.#lookers) tell(each);
+      if (this.#frame === timer) this.#flush();
     };
-    const painted = typeof requestAnimationFrame === "function" && typeof document === "object" && !document.hidden;
-    if (painted) requestAnimationFrame(flush);
-    else setTimeout(flush, HIDDEN_FRAME);
+    // No frame comes to a page that is hidden, and none that was asked for before it was: time is waited for as well.
+    const timer = setTimeout(flush, HIDDEN_FRAME);
+    this.#frame = timer;
+    if (typeof requestAnimationFrame === "function" && !(typeof document === "object" && document.hidden)) {
+      requestAnimationFrame(flush);
+    }
+  }
+
+  #flush(): void {
+    if (this.#frame !== null) clearTimeout(this.#frame);
+    this.#frame = null;
+    const dirty = [...this.#dirty];
+    this.#dirty.clear();
+    for (const store of dirty) store.flush();
+    const now = this.connection();
+    if (now === this.#told) return;
+    this.#told = now;
+    for (const each of this.#lookers) tell(each);
   }
 
   #wake = (): void => {

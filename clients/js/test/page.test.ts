@@ -107,4 +107,17 @@ describe("changes are told", () => {
     expect(change).toHaveBeenCalledTimes(1);
   });
 
+  test("when the page was hidden between the event and its frame: no frame comes then", async () => {
+    const { change } = await watching();
+    vi.stubGlobal("requestAnimationFrame", () => 1); // as browsers do: it waits until the page is shown
+    server.append("r1", many(1));
+    hidden = true;
+    await pass(100);
+    expect(change).toHaveBeenCalledTimes(1);
+
+    server.append("r1", ["workflow_completed"]);
+    await pass(100);
+    expect(change).toHaveBeenCalledTimes(2);
+    vi.unstubAllGlobals();
+  });
 });
