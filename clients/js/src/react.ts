@@ -57,6 +57,8 @@ export function useRunEvents(runId: string | null, source?: Runfeed | RunfeedOpt
     return { subscribe: (change: () => void) => watch.subscribe({ change }), snapshot: watch.snapshot };
   }, [client, runId]);
   const snapshot = useSyncExternalStore(store.subscribe, store.snapshot, () => EMPTY);
-  const { transport, error } = useConnection(client);
+  // Of the connection only these two: its cursor moves with every event of every run.
+  const transport = useSyncExternalStore(client.onConnection, () => client.connection().transport, () => IDLE.transport);
+  const error = useSyncExternalStore(client.onConnection, () => client.connection().error, () => IDLE.error);
   return useMemo(() => ({ ...snapshot, error: snapshot.error ?? error, transport }), [snapshot, transport, error]);
 }

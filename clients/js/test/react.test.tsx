@@ -53,6 +53,20 @@ describe("useRunEvents", () => {
     expect([rendered.mock.calls.length, shown()]).toEqual([1, "100 running - - true websocket -"]);
   });
 
+  test("does not render for other runs, nor for silence", async () => {
+    const rendered = vi.fn();
+    render(<Run id="r1" client={server.client()} rendered={rendered} />);
+    await pass(500);
+    rendered.mockClear();
+    await pass(3_000);
+    expect(rendered).not.toHaveBeenCalled();
+
+    act(() => server.append("r2", many(100)));
+    await pass(FRAME);
+    await pass(10_000); // polls as well
+    expect(rendered).not.toHaveBeenCalled();
+  });
+
   test("of many components has one socket, one history for each run, and the same events", async () => {
     server.append("r1", many(2));
     server.append("r2", many(1));
