@@ -3,7 +3,7 @@ import type { Action, Request } from "./actions.js";
 import { Machine } from "./machine.js";
 import { apiBase, hubBase, Places } from "./places.js";
 import { RunfeedError, RUN_ID, type Status, type Stream, type Transport, USERNAME } from "./protocol.js";
-import { type Heard, openEvents, type OpenStream, openWebSocket } from "./streams.js";
+import { type Heard, openEvents, type OpenStream, openWebSocket, type WebSocketClass } from "./streams.js";
 import { FEED } from "./subscription.js";
 import { type Listener, Store, tell } from "./store.js";
 import { type Stores, Watch } from "./watch.js";
@@ -25,7 +25,7 @@ export interface RunfeedOptions {
   readonly getToken?: (about: { renew: boolean }) => string | Promise<string>;
   /** ms of silence before a poll. */
   readonly pollInterval?: number;
-  readonly WebSocket?: typeof WebSocket;
+  readonly WebSocket?: WebSocketClass;
   readonly fetch?: typeof fetch;
 }
 

@@ -26,7 +26,7 @@ class Counted extends WebSocket {
 export function newClient(options: Partial<RunfeedOptions> = {}): Runfeed {
   sockets.opened = 0;
   const username = `js-${crypto.randomUUID().slice(0, 12)}`;
-  const client = new Runfeed({ username, api: API, hub: HUB, WebSocket: Counted as never, ...options } as RunfeedOptions);
+  const client = new Runfeed({ username, api: API, hub: HUB, WebSocket: Counted, ...options } as RunfeedOptions);
   clients.push(client);
   return client;
 }
