@@ -4,6 +4,8 @@ Everything is read from the primary: a replica may not know yet what a caller ha
 """
 
 import re
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -12,8 +14,10 @@ import orjson
 import structlog
 from aiohttp import web
 
-from orchestrator_api import crash, events
+from orchestrator_api import crash, events, polls
 from orchestrator_api.errors import BadRequest, Conflict, Problem
+from orchestrator_api.metrics import Metrics
+from orchestrator_api.polls import Poll
 from orchestrator_api.store import Reader
 from orchestrator_api.together import Grouped, Shared
 from orchestrator_api.web import (
@@ -100,8 +104,9 @@ def _cursor(request: Request) -> tuple[int, str | None]:
 class History:
     """The calls that read."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, metrics: Metrics) -> None:
         self._reader = reader
+        self._metrics = metrics
         self._runs = Grouped(self._find_runs)
         self._first_pages = Shared()
 
@@ -124,10 +129,12 @@ class History:
         runs = b",".join([run_body(row) for row in rows[:limit]])
         return json_response(b'{"runs":[%b],"cursor":%b}' % (runs, orjson.dumps(more)), headers=NO_CACHE)
 
-    async def run_events(self, request: Request) -> Answer | web.StreamResponse:
+    async def run_events(self, request: Request, poll: Poll | None = None) -> Answer | web.StreamResponse:
         """GET /runs/{run_id}/events: the whole history, or what is after an id; it ends exactly at last_seq."""
         after, epoch, limit = 0, None, 0
         if request.query_string:
+            if poll is None and "cause" in request.query:
+                return await self._polled(request, self.run_events)
             after, epoch = _cursor(request)
             limit = query_count(request, "limit", 0, 10**8)
         run = await self._run(request)
@@ -143,10 +150,12 @@ class History:
         second = first if first.last else await self._page(run, first.after, first.left)
         if first.last or not second.frames:
             return json_response(head + first.frames + b"]}", headers=headers)
-        return await self._stream(request, headers, head + first.frames, run, second)
+        return await self._stream(request, headers, head + first.frames, run, second, poll)
 
-    async def feed_events(self, request: Request) -> Answer:
+    async def feed_events(self, request: Request, poll: Poll | None = None) -> Answer | web.StreamResponse:
         """GET /feeds/{username}/events: a page of all of a user's events, with its cursor for the next."""
+        if poll is None and "cause" in request.query:
+            return await self._polled(request, self.feed_events)
         username = path_name(request, "username", events.USERNAME)
         after, epoch = _cursor(request)
         limit = query_count(request, "limit", PAGE_EVENTS, FEED_EVENTS)
@@ -196,6 +205,22 @@ class History:
         heads = dict.fromkeys(usernames, 0) | dict(zip(row["usernames"] or (), row["heads"] or (), strict=True))
         return json_response({"epoch": row["epoch"], "heads": heads}, headers=NO_CACHE)
 
+    async def _polled(
+        self, request: Request, call: Callable[[Request, Poll], Awaitable[Answer | web.StreamResponse]]
+    ) -> Answer | web.StreamResponse:
+        """Answers a request that says why it was made: the same call, and what it came to is counted."""
+        poll = Poll(polls.cause(query_one(request, "cause") or ""), time.time(), self._metrics.polled)
+        try:
+            answer = await call(request, poll)
+        except ConnectionError:  # nobody is there any more: it is not answered
+            raise
+        except Exception:
+            poll.refused()
+            raise
+        if isinstance(answer, Answer):  # a streamed one was counted when it began
+            poll.brought(answer.body)
+        return answer
+
     async def _run(self, request: Request) -> Any:
         run_id = path_name(request, "run_id", events.RUN_ID)
         run = await self._runs.get(run_id)
@@ -219,12 +244,14 @@ class History:
         return Page(page_frames(rows), rows[-1]["id"], left and left - len(rows), last)
 
     async def _stream(
-        self, request: Request, headers: dict[str, str], start: bytes, run: Any, page: Page
+        self, request: Request, headers: dict[str, str], start: bytes, run: Any, page: Page, poll: Poll | None
     ) -> web.StreamResponse:
         """Sends a long history as it is read. An error cuts the connection: JSON that ends neatly would be a lie."""
         headers = {**headers, **COMMON, **request.cors, "Content-Type": "application/json"}
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
+        if poll is not None:  # now: its end may be minutes away, and its client gone by then
+            poll.brought(start)
         try:
             await response.write(start + b"," + page.frames)
             while not page.last:

@@ -14,6 +14,7 @@ from prometheus_client import (
 )
 
 from orchestrator_api import __version__
+from orchestrator_api.polls import CAUSES, OUTCOMES
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
@@ -51,6 +52,15 @@ class Metrics:
         self._redis_connects = Counter(
             "orchestrator_redis_connects", "Connections made to Redis for publishing.", registry=registry
         )
+        self._polls = Counter(
+            "orchestrator_polls",
+            "Polls that clients named a cause for, by what they came to; revealed: what no socket had brought in time.",
+            ["cause", "outcome"],
+            registry=registry,
+        )
+        for cause in CAUSES:
+            for outcome in OUTCOMES:
+                self._polls.labels(cause, outcome)  # as above
         self._requests = Histogram(
             "orchestrator_request_duration_seconds",
             "Requests by method, route and status.",
@@ -101,6 +111,10 @@ class Metrics:
     def redis_connected(self) -> None:
         """A connection for publishing was made."""
         self._redis_connects.inc()
+
+    def polled(self, cause: str, outcome: str) -> None:
+        """A client's poll was answered, or is refused."""
+        self._polls.labels(cause, outcome).inc()
 
     def requested(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered. route: its template, never its path."""

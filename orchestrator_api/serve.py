@@ -15,8 +15,9 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from orchestrator_api import crash
+from orchestrator_api import crash, live_page
 from orchestrator_api.admin import Readiness, healthy, metrics_page
+from orchestrator_api.config import Config
 from orchestrator_api.errors import StartError, Unavailable
 from orchestrator_api.front import Front, Handler
 from orchestrator_api.history import History
@@ -44,7 +45,7 @@ RECENT_S = 300.0  # seconds: feeds with events since then are named in the first
 Call = tuple[str, str, Handler]  # method, path with at most one {name} in it, what answers
 
 
-def routes(receiver: Receiver, history: History, tracer: Tracer, readiness: Readiness) -> list[Call]:
+def routes(receiver: Receiver, history: History, tracer: Tracer, config: Config, readiness: Readiness) -> list[Call]:
     """Returns the API's routes: all under /api/v1, and runs at the root as well."""
     runs: list[Call] = [
         ("POST", "/runs/{run_id}/events", receiver.append_events),
@@ -58,6 +59,7 @@ def routes(receiver: Receiver, history: History, tracer: Tracer, readiness: Read
         ("POST", "/feeds/heads", history.heads),
         ("POST", "/feeds/events", history.feeds_events),
         ("GET", "/runs/{run_id}/trace", tracer.event),
+        ("GET", "/config", config.config),
     ]
     found = [(method, prefix + path, handler) for prefix in ("", "/api/v1") for method, path, handler in runs]
     found += [(method, "/api/v1" + path, handler) for method, path, handler in feeds]
@@ -161,7 +163,9 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     )
     tracer = Tracer(reader, publisher.trace, publisher.api)
     origins = Origins(settings.allowed_origins)
-    calls = routes(Receiver(recorder, reader), History(reader), tracer, readiness)
+    config = Config(settings.hub_url, settings.hub_port)
+    calls = routes(Receiver(recorder, reader), History(reader, metrics), tracer, config, readiness)
+    calls += live_page.calls(live_page.built() if settings.page else None)
     opened = asyncio.Event()
     admin_calls: list[Call] = [
         ("GET", "/healthz", healthy),

@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from orchestrator_api.addresses import websocket_url
 from orchestrator_api.errors import StartError
 
 
@@ -20,6 +21,12 @@ def _setting(env: str, default: Any, meaning: str, parse: Callable[[str], Any] =
 def _port(text: str) -> int:
     if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or int(text) > 65535:
         raise ValueError("must be a port, 0 to 65535 (0: any free one)")
+    return int(text)
+
+
+def _known_port(text: str) -> int:
+    if not _port(text):
+        raise ValueError("must be a port, 1 to 65535: another process opens it, and clients are told")
     return int(text)
 
 
@@ -48,6 +55,12 @@ def _one_of(*choices: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError("must be on or off")
+    return text == "on"
 
 
 def _origins(text: str) -> tuple[str, ...]:
@@ -92,6 +105,23 @@ class Settings:
         "exact web origins, comma-separated, that may call from a browser",
         _origins,
         "any loopback origin, and none",
+    )
+    hub_url: str | None = _setting(
+        "PUBLIC_HUB_URL",
+        None,
+        "where clients reach the hub, a ws:// or wss:// URL: to be set when it is behind a proxy or has another host",
+        websocket_url,
+        "ws:// or wss://, the host that a client asks for, FANOUT_PORT",
+    )
+    hub_port: int = _setting(
+        "FANOUT_PORT", 8085, "the hub's port: what clients are told when PUBLIC_HUB_URL is unset", _known_port
+    )
+    page: bool = _setting(
+        "PAGE",
+        True,
+        "on: the live page at /, so that whoever opens the address sees something. off: the API alone",
+        _switch,
+        "on",
     )
     log_level: str = _setting(
         "LOG_LEVEL", "info", "debug, info, warning or error", _one_of("debug", "info", "warning", "error")

@@ -178,6 +178,7 @@ def banner(environment: Environment, stores: Stores) -> str:
         ", ".join(environment.url(f"{ports}_ADMIN_PORT", process=process) for process in range(environment.processes))
         for ports in SERVICES.values()
     )
+    page = "" if environment.given.get("PAGE") == "off" else f"  page       {api}/\n"
     return f"""
 Runfeed is ready.
 
@@ -186,9 +187,9 @@ Runfeed is ready.
   API        {api}   (metrics, readiness: {api_admin})
   fanout     {fanout}     (metrics, readiness: {fanout_admin})
 
-Try it, each line in another terminal:
+Try it: the page in a browser, each other line in another terminal:
 
-  watch      {websockets} '{fanout}/ws?username=alice'
+{page}  watch      {websockets} '{fanout}/ws?username=alice'
   create     curl -sS {headers} -d '{{"username":"alice","run_id":"hello"}}' {api}/api/v1/runs
   append     curl -sS {headers} -d '{{"type":"node_completed","node_id":"first"}}' {api}/api/v1/runs/hello/events
   poll       curl -sS {api}/runs/hello/events

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from orchestrator_api import events, history, receive, web
+from orchestrator_api import events, history, polls, receive, web
 from orchestrator_api.errors import BadRequest
 
 CONTRACT: dict[str, Any] = json.loads(Path(__file__).with_name("contract.json").read_text("utf-8"))
@@ -70,10 +70,11 @@ def test_invalid_names_are_refused(rule: str, text: str) -> None:
 
 
 def test_words_are_the_contracts() -> None:
-    """Reserved names, terminal types and statuses are the contract's."""
+    """Reserved names, terminal types, statuses and the causes of polls are the contract's."""
     assert list(events.RESERVED) == CONTRACT["reserved"]
     assert CONTRACT["terminal"] == events.TERMINAL
     assert list(events.STATUSES) == CONTRACT["statuses"]
+    assert list(polls.CAUSES) == CONTRACT["poll_causes"]
 
 
 def test_limits_are_the_contracts() -> None:

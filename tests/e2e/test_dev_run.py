@@ -62,11 +62,13 @@ def shell(command: str, environ: dict[str, str]) -> str:
 
 def test_examples_work(stack: tuple[Program, dict[str, str]], tmp_path: Path) -> None:
     """Every command that it shows does what it says, when it is copied as it stands."""
-    running, _ = stack
+    running, given = stack
     environ = clean_environ()  # another terminal: nothing is set there
     shown = examples(running.output())
 
-    assert sorted(shown) == ["append", "create", "metrics", "poll", "psql", "watch"]
+    assert sorted(shown) == ["append", "create", "metrics", "page", "poll", "psql", "watch"]
+    assert shown["page"] == f"http://127.0.0.1:{given['API_PORT']}/"
+    assert call(given["API_PORT"], "GET", "/").headers["content-type"].startswith("text/html")
     with program(["/bin/sh", "-c", shown["watch"]], environ, tmp_path / "watch.log") as watching:
         watching.says("Connected to")
         assert '"run_id":"hello"' in shell(shown["create"], environ)

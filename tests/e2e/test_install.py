@@ -13,6 +13,9 @@ from deploy.local.place import CHECKOUT
 from tests.support.processes import clean_environ
 
 PYTEST = ("pytest", "pytest-asyncio", "pytest-timeout")
+PAGE = (
+    "import importlib.resources as r; print(*(f.name for f in r.files('orchestrator_api').joinpath('page').iterdir()))"
+)
 PROBE = (
     "import json, importlib.util as u, sys; print(json.dumps({name: bool(u.find_spec(name)) for name in sys.argv[1:]}))"
 )
@@ -32,7 +35,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 @pytest.mark.install
 @pytest.mark.timeout(180)  # it installs packages
 def test_fanout_alone(tmp_path: Path) -> None:
-    """`pip install .[fanout]` brings no PostgreSQL driver, and fanout's unit tests pass there."""
+    """`pip install .[fanout]` brings no PostgreSQL driver, the page is in it, and fanout's unit tests pass there."""
     # Constraints without hashes: pip would want one of the checkout itself.
     lock = (CHECKOUT / "requirements-dev.lock").read_text()
     constraints = tmp_path / "constraints"
@@ -43,6 +46,9 @@ def test_fanout_alone(tmp_path: Path) -> None:
     found = json.loads(run(python, "-I", "-c", PROBE, "asyncpg", "fanout", "websockets", cwd=tmp_path))
 
     assert found == {"asyncpg": False, "fanout": True, "websockets": True}
+    built = {file.name for file in (CHECKOUT / "orchestrator_api/page").iterdir()}
+    assert "index.html" in built
+    assert set(run(python, "-I", "-c", PAGE, cwd=tmp_path).split()) == built
 
     # The tests without the packages beside them: what is tested is what was installed.
     shutil.copytree(

@@ -1,5 +1,6 @@
 """deploy/nginx.conf in front of the real services: sockets, refusals and API calls through a real nginx."""
 
+import gzip
 import json
 import os
 import re
@@ -81,6 +82,7 @@ def proxy(migrated_database_url: str, redis_url: str, tmp_path: Path) -> Iterato
     prefix, port = tmp_path / "nginx", free_port()
     prefix.mkdir()
     names = {**PINGS, "ALLOWED_ORIGINS": "https://app.example"}
+    names |= {"PUBLIC_HUB_URL": f"ws://127.0.0.1:{port}"}
     with services(migrated_database_url, redis_url, tmp_path, **names) as environ:
         (prefix / "nginx.conf").write_text(configuration(port, environ, prefix))
         options = f"daemon off; pid {prefix}/pid; error_log {prefix}/error.log;"
@@ -108,7 +110,7 @@ def proxy(migrated_database_url: str, redis_url: str, tmp_path: Path) -> Iterato
 def answers(port: int) -> bool:
     """Whether nginx answers."""
     try:
-        return call(port, "GET", "/").status == 404
+        return call(port, "GET", "/nothing").status == 404
     except OSError:
         return False
 
@@ -206,9 +208,24 @@ def test_large_batch_and_long_history(proxy: Proxy) -> None:
     assert (again.status, again.body) == (304, b"")
 
 
+def test_page(proxy: Proxy) -> None:
+    """The page is at the proxy's address, packed and with its headers, and is told to find the hub there."""
+    plain = call(proxy.port, "GET", "/")
+    again = call(proxy.port, "GET", "/", if_none_match=plain.headers["etag"])
+    packed = call(proxy.port, "GET", "/page/index.html", accept_encoding="gzip")
+    config = call(proxy.port, "GET", "/api/v1/config")
+
+    assert (plain.status, plain.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "frame-ancestors 'none'" in plain.headers["content-security-policy"]
+    assert (again.status, again.body) == (304, b"")
+    assert (packed.headers["content-encoding"], gzip.decompress(packed.body)) == ("gzip", plain.body)
+    assert config.json()["hub"] == f"ws://127.0.0.1:{proxy.port}"
+    assert call(proxy.port, "GET", "/page/none.js").headers["content-type"] == "application/problem+json"
+
+
 def test_admin_is_not_reachable(proxy: Proxy) -> None:
     """Metrics and readiness are not to be had through the proxy."""
-    for path in ("/metrics", "/readyz", "/stats", "/healthz", "/"):
+    for path in ("/metrics", "/readyz", "/stats", "/healthz", "/page", "/pages/x"):
         assert call(proxy.port, "GET", path).status == 404
 
 

@@ -40,6 +40,8 @@ def clean_environ(**names: str) -> dict[str, str]:
         "DATABASE_URL",
         "REDIS_URL",
         "FANOUT_HISTORY_URL",
+        "PUBLIC_HUB_URL",
+        "PAGE",
         "RUNFEED_DATA",
         "LOG_FORMAT",
     )

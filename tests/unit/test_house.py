@@ -20,8 +20,10 @@ PURE = (
     "fanout/feed.py",
     "fanout/wire.py",
     "fanout/deflate.py",
+    "orchestrator_api/addresses.py",
     "orchestrator_api/events.py",
     "orchestrator_api/groups.py",
+    "orchestrator_api/polls.py",
     "orchestrator_api/transaction.py",
 )
 IO_MODULES = {"aiohttp", "asyncio", "asyncpg", "os", "redis", "select", "socket", "ssl", "time", "uvloop", "websockets"}

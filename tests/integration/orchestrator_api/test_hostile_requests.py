@@ -56,8 +56,10 @@ BAD_NAMES = (
 )
 
 UNKNOWN_PATHS = (
-    "/", "/runs/", "/runs/r1/", "/runs/r1/events/", "/Runs/r1", "/api/v2/runs", "/metrics", "//runs", "/runs//events",
-    "/runs/../runs", "/feeds/alice/events", "/api/v1/runs/r1/events/1", "/%2e%2e/etc/passwd", "/x?username=a",
+    "/page", "/page/", "/page/none.js", "/page/a/index.html", "/page/..%2findex.html", "/page/%2e%2e/serve.py",
+    "/index.html", "/runs/", "/runs/r1/", "/runs/r1/events/", "/Runs/r1", "/api/v2/runs", "/metrics", "//runs",
+    "/runs//events", "/runs/../runs", "/feeds/alice/events", "/api/v1/runs/r1/events/1", "/%2e%2e/etc/passwd",
+    "/x?username=a",
 )  # fmt: skip
 FOREIGN_ORIGINS = (
     "null", "", "*", "localhost", "file://", "http://evil.example", "https://evil.example/localhost",

@@ -18,6 +18,7 @@ def test_defaults() -> None:
     assert (settings.bind, settings.port, settings.admin_port) == ("127.0.0.1", 8081, 8082)
     assert settings.allowed_origins is None
     assert settings.reuse_port is False
+    assert (settings.hub_url, settings.hub_port, settings.page) == (None, 8085, True)
 
 
 def test_port_stands_in() -> None:
@@ -25,6 +26,8 @@ def test_port_stands_in() -> None:
     assert Settings.from_env({**REQUIRED, "PORT": "5000"}).port == 5000
     assert Settings.from_env({**REQUIRED, "PORT": "5000", "API_PORT": "6000"}).port == 6000
     assert Settings.from_env({**REQUIRED, "PORT": "5000"}).admin_port == 8082
+    assert Settings.from_env({**REQUIRED, "PORT": "5000"}).hub_port == 8085
+    assert Settings.from_env({**REQUIRED, "PORT": "5000", "FANOUT_PORT": "6000"}).port == 5000
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,10 @@ def test_port_stands_in() -> None:
         ("REDIS_URL", "http://h", "must be a URL that begins with redis://"),
         ("ALLOWED_ORIGINS", "app.example.com", "must be origins like"),
         ("ALLOWED_ORIGINS", "https://app.example.com/path", "must be origins like"),
+        ("PUBLIC_HUB_URL", "http://hub.example.com", "must be a URL like wss://"),
+        ("FANOUT_PORT", "ws", "must be a port"),
+        ("FANOUT_PORT", "0", "must be a port, 1 to 65535"),
+        ("PAGE", "1", "must be on or off"),
         ("LOG_LEVEL", "loud", "must be one of debug"),
         ("LOG_FORMAT", "xml", "must be one of json"),
     ],
@@ -79,6 +86,21 @@ def test_no_password_in_the_refusal() -> None:
     """The line about a bad URL does not hold its password."""
     with pytest.raises(StartError) as caught:
         Settings.from_env({"DATABASE_URL": "mysql://user:secret@host/d"})
+
+    assert "secret" not in str(caught.value)
+
+
+def test_page() -> None:
+    """PAGE is on or off."""
+    assert Settings.from_env({**REQUIRED, "PAGE": "off"}).page is False
+    assert Settings.from_env({**REQUIRED, "PAGE": "on"}).page is True
+
+
+def test_public_hub_url() -> None:
+    """PUBLIC_HUB_URL is taken without its last slash; a password in it is refused and not shown."""
+    assert Settings.from_env({**REQUIRED, "PUBLIC_HUB_URL": "wss://h/hub/"}).hub_url == "wss://h/hub"
+    with pytest.raises(StartError) as caught:
+        Settings.from_env({**REQUIRED, "PUBLIC_HUB_URL": "wss://user:secret@h"})
 
     assert "secret" not in str(caught.value)
 

@@ -1,0 +1,29 @@
+"""What a client needs to know before its first socket: where the hub is, and how often to poll."""
+
+from orchestrator_api import __version__
+from orchestrator_api.addresses import host_of
+from orchestrator_api.errors import BadRequest
+from orchestrator_api.web import Answer, Request, json_response
+
+POLL_INTERVAL_S = 4  # seconds without a frame until a client polls: any heal of the hub's is through by then (3.5 s)
+
+
+class Config:
+    """The call that tells it. hub_url: the hub's, as the operator gave it; None: our own host, at hub_port."""
+
+    def __init__(self, hub_url: str | None, hub_port: int) -> None:
+        self._hub_url = hub_url
+        self._hub_port = hub_port
+
+    async def config(self, request: Request) -> Answer:
+        """GET /config. Not to be stored: who moves the hub wants it to be asked for again."""
+        body = {"hub": self._hub_url or self._guess(request), "poll_interval": POLL_INTERVAL_S, "version": __version__}
+        return json_response(body, headers={"Cache-Control": "no-store"})
+
+    def _guess(self, request: Request) -> str:
+        """Returns the hub's URL on the host that the client reached us by. Raises BadRequest (400)."""
+        host = host_of(request.headers.get("Host", ""))  # one at most: aiohttp refuses a request with two
+        if host is None:
+            raise BadRequest("Host", "must be a host name, an IPv4 or an [IPv6] address, and a port", status=400)
+        secure = request.headers.get("X-Forwarded-Proto", "").lower() == "https"
+        return f"{'wss' if secure else 'ws'}://{host}:{self._hub_port}"

@@ -1,0 +1,118 @@
+"""orchestrator_api/live_page.py: which files a page may have, and who gets them packed."""
+
+import gzip
+import re
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+
+from orchestrator_api import live_page
+from orchestrator_api.errors import StartError
+from orchestrator_api.live_page import File, accepts_gzip
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("gzip", True),
+        ("gzip, deflate, br", True),
+        ("br;q=1.0, GZIP;q=0.8", True),
+        ("deflate,gzip ; q = 0.001", True),
+        ("*", True),
+        ("identity, *;q=0.5", True),
+        ("", False),
+        ("identity", False),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000, *", False),
+        ("*;q=0", False),
+        ("gzipped", False),
+        ("x-gzip", False),
+        (",,;", False),
+    ],
+)
+def test_accepts_gzip(header: str, expected: bool) -> None:
+    """gzip is taken when it is named, or stood for by a star, at a weight above 0."""
+    assert accepts_gzip(header) is expected
+
+
+def page(directory: Path, **files: str) -> Path:
+    """A built page: an index, and files by their names, an underscore for the full stop."""
+    directory.joinpath("index.html").write_text("<!doctype html>")
+    for name, text in files.items():
+        directory.joinpath(name.replace("_", ".")).write_text(text)
+    return directory
+
+
+def test_files_are_read(tmp_path: Path) -> None:
+    """Every file is there by its name, as it is on the disk; what is hidden is none of the page's."""
+    found = live_page.read(page(tmp_path, app_js="1;", app_css="a{}", icon_svg="<svg/>", _DS_Store="x"))
+
+    assert {name: (file.content_type, file.plain.body) for name, file in found.items()} == {
+        "index.html": ("text/html; charset=utf-8", b"<!doctype html>"),
+        "app.js": ("text/javascript; charset=utf-8", b"1;"),
+        "app.css": ("text/css; charset=utf-8", b"a{}"),
+        "icon.svg": ("image/svg+xml; charset=utf-8", b"<svg/>"),
+    }
+
+
+def test_unknown_type(tmp_path: Path) -> None:
+    """A file of a type that no header is known for ends the start, by its name."""
+    for name in ("app.exe", "LICENSE", "app.JS"):
+        (tmp_path / name).mkdir()
+        page(tmp_path / name).joinpath(name).write_text("x")
+        with pytest.raises(StartError, match=rf"^page/{re.escape(name)} is of an unknown type: known are \.html "):
+            live_page.read(tmp_path / name)
+
+
+def test_no_text(tmp_path: Path) -> None:
+    """A file that is not UTF-8 ends the start: its header would not be true."""
+    page(tmp_path).joinpath("app.js").write_bytes(b"// \xff")
+
+    with pytest.raises(StartError, match=r"^page/app\.js is not UTF-8"):
+        live_page.read(tmp_path)
+
+
+def test_directory_within(tmp_path: Path) -> None:
+    """A directory in the page ends the start: nobody could get what is in it."""
+    page(tmp_path).joinpath("assets").mkdir()
+
+    with pytest.raises(StartError, match=r"^page/assets is no file"):
+        live_page.read(tmp_path)
+
+
+def test_not_built(tmp_path: Path) -> None:
+    """Without an index there is no page and no route, whether its directory is there or not."""
+    (tmp_path / "app.js").write_text("1;")
+
+    assert live_page.calls(tmp_path) == live_page.calls(tmp_path / "none") == live_page.calls(None) == []
+    assert [(method, path) for method, path, _ in live_page.calls(page(tmp_path))] == [
+        ("GET", "/"),
+        ("GET", "/page/{name}"),
+    ]
+
+
+def test_packed_where_it_saves() -> None:
+    """Each coding has its own strong tag, which follows the content; what would grow is not packed."""
+    long, other, short = (File.of("a.js", text) for text in (b"x" * 1000, b"y" * 1000, b"x"))
+
+    assert long.packed is not None
+    assert other.packed is not None
+    assert gzip.decompress(long.packed.body) == b"x" * 1000
+    assert long.packed.body[4:8] == bytes(4)  # the time of packing: other processes pack at others
+    assert short.packed is None
+    tags = [long.plain.tag, long.packed.tag, other.plain.tag, other.packed.tag, short.plain.tag]
+    assert len(set(tags)) == len(tags)
+    assert all(re.fullmatch(r'"[0-9a-z-]+"', tag) for tag in tags)
+    assert File.of("b.css", b"x" * 1000).plain.tag == long.plain.tag
+
+
+def test_the_committed_page() -> None:
+    """The page in the checkout can be served; all that its index names is there, and no script stands in it."""
+    files = live_page.read(live_page.built())
+    document = files["index.html"].plain.body.decode()
+    named = [urlsplit(urljoin("http://page/", name)) for name in re.findall(r'\b(?:src|href)="([^"]*)"', document)]
+    own = [url.path for url in named if url.netloc == "page" and url.path != "/"]
+
+    assert [path for path in own if path.removeprefix("/page/") not in files] == []
+    assert not re.search(r"<script>|<style|\bon[a-z]+=", document)
