@@ -79,6 +79,8 @@ export class Runfeed {
   #time = 0;
   #clock = Date.now();
   #connection: Connection | null = null;
+  #told: Connection | null = null; // what the listeners know
+  #retryAt = 0; // of #connection, in the machine's time
 
   constructor(options: RunfeedOptions) {
     if (!USERNAME.test(options.username)) {
@@ -118,8 +120,11 @@ export class Runfeed {
     const now: Connection = { transport, state: link.state, retryAt, cursor, polls, error: failed };
     const old = this.#connection;
     const same = old !== null && now.transport === old.transport && now.state === old.state && now.cursor === old.cursor
-      && now.polls === old.polls && now.error === old.error && (now.retryAt === null) === (old.retryAt === null);
-    if (!same) this.#connection = now;
+      && now.polls === old.polls && now.error === old.error && (retryAt === null || link.retryAt === this.#retryAt);
+    if (!same) {
+      this.#connection = now;
+      this.#retryAt = link.retryAt;
+    }
     return this.#connection as Connection;
   };
 
@@ -317,8 +322,9 @@ export class Runfeed {
       const dirty = [...this.#dirty];
       this.#dirty.clear();
       for (const store of dirty) store.flush();
-      const before = this.#connection;
-      if (this.connection() !== before) for (const each of this.#lookers) each();
+      const before = this.#told;
+      this.#told = this.connection();
+      if (this.#told !== before) for (const each of this.#lookers) each();
     };
     const painted = typeof requestAnimationFrame === "function" && typeof document === "object" && !document.hidden;
     if (painted) requestAnimationFrame(flush);
