@@ -59,11 +59,6 @@ export interface RunInfo {
   readonly metadata: Record<string, unknown> | null;
 }
 
-/** Two clocks are read for it, one after the other. */
-function isSameTime(one: number | null, other: number | null): boolean {
-  return one === null || other === null ? one === other : Math.abs(one - other) < 100;
-}
-
 export class Runfeed {
   readonly username: string;
   readonly #options: RunfeedOptions;
@@ -87,6 +82,7 @@ export class Runfeed {
   #clock = Date.now();
   #connection: Connection | null = null;
   #told: Connection | null = null; // what the lookers know: some may have read a newer one
+  #retryAt = 0; // of #connection, in the machine's time
 
   constructor(options: RunfeedOptions) {
     if (!USERNAME.test(options.username)) {
@@ -126,8 +122,11 @@ export class Runfeed {
     const now: Connection = { transport, state: link.state, retryAt, cursor, polls, error: failed };
     const old = this.#connection;
     const same = old !== null && now.transport === old.transport && now.state === old.state && now.cursor === old.cursor
-      && now.polls === old.polls && now.error === old.error && isSameTime(now.retryAt, old.retryAt);
-    if (!same) this.#connection = now;
+      && now.polls === old.polls && now.error === old.error && (retryAt === null || link.retryAt === this.#retryAt);
+    if (!same) {
+      this.#connection = now;
+      this.#retryAt = link.retryAt;
+    }
     return this.#connection as Connection;
   };
 

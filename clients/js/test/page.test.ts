@@ -16,6 +16,7 @@ beforeEach(() => {
 afterEach(() => {
   vi.useRealTimers();
   vi.restoreAllMocks();
+  vi.unstubAllGlobals();
 });
 
 const pass = (ms = 0): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
@@ -86,12 +87,18 @@ describe.each(signs)("when %s", (_, happens) => {
 describe("changes are told", () => {
   test("with the next frame, once for all that came before it", async () => {
     const { change } = await watching();
+    const frames: (() => void)[] = [];
+    vi.stubGlobal("requestAnimationFrame", (call: () => void) => frames.push(call));
     server.append("r1", many(100));
-    await pass(FRAME);
-    expect(change).toHaveBeenCalledTimes(1);
+    await pass(90);
+    expect([frames.length, change.mock.calls.length]).toEqual([1, 0]);
 
+    frames[0]?.();
+    expect(change).toHaveBeenCalledTimes(1);
     server.append("r1", many(1));
-    await pass(FRAME);
+    frames[0]?.(); // an old frame, which is nobody's any more
+    expect(change).toHaveBeenCalledTimes(1);
+    frames[1]?.();
     expect(change).toHaveBeenCalledTimes(2);
   });
 
@@ -118,6 +125,5 @@ describe("changes are told", () => {
     server.append("r1", ["workflow_completed"]);
     await pass(100);
     expect(change).toHaveBeenCalledTimes(2);
-    vi.unstubAllGlobals();
   });
 });

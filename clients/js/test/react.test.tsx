@@ -157,12 +157,14 @@ describe("what is wrong", () => {
 
   test("and final is shown beside the events that were there", async () => {
     server.append("r1", many(2));
-    strictly(<Run id="r1" client={server.client()} />);
+    const client = server.client();
+    strictly(<><Run id="r1" client={client} /><Run id={null} client={client} /></>);
     await pass(50);
     act(() => server.last.shut(4403, "not yours"));
     await pass(FRAME);
 
     expect(shown()).toBe("2 running - - true none refused");
+    expect(shown(null)).toBe("0 queued - - false none refused"); // also by who has no run yet
   });
 
   test("with the stream is shown as the transport: polls carry on", async () => {
