@@ -5,7 +5,6 @@ skipped and say how to get them; with CI=true they fail.
 """
 
 import functools
-import json
 import os
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 
 from tests.browser.driver import HERE, Browser
 from tests.browser.stack import Stack
+from tests.support import node
 from tests.support.processes import clean_environ, services
 
 CHROMIUM = os.environ.get("CHROMIUM_BIN", "/usr/bin/chromium")
@@ -29,27 +29,13 @@ def missing() -> list[str]:
     commands = []
     if not shutil.which(CHROMIUM):
         commands.append("apt-get install --no-install-recommends chromium   (or set CHROMIUM_BIN)")
-    if not shutil.which("node") or not shutil.which("npm"):
-        commands.append("Node.js 20 or later with npm, by whatever way you install it (Debian 12 packages 18)")
-    wanted = json.loads((HERE / "package.json").read_text())["devDependencies"]
-    for name, version in wanted.items():
-        installed = HERE / "node_modules" / name / "package.json"
-        if not installed.exists() or json.loads(installed.read_text())["version"] != version:
-            commands.append("(cd tests/browser && npm ci)")
-            break
-    return commands
+    return commands + node.missing(HERE)
 
 
 @pytest.fixture(scope="session")
 def programs() -> None:
     """Everything that is not Python is here; else skip, or fail under CI=true."""
-    commands = missing()
-    if not commands:
-        return
-    said = "the browser's tests need:\n  " + "\n  ".join(commands)
-    if os.environ.get("CI") == "true":
-        pytest.fail(said)
-    pytest.skip(said)
+    node.need("the browser's tests", missing())
 
 
 class Quiet(SimpleHTTPRequestHandler):

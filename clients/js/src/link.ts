@@ -107,7 +107,7 @@ export class Link {
   /** There is a reason to think that a try succeeds now: do not wait. */
   hurry(now: number): void {
     if (this.state !== "waiting") return;
-    this.#tries = 0;
+    this.#tries = this.#failures = 0; // the best kind may open again, too
     this.#wait(now);
   }
 

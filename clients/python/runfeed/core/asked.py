@@ -23,13 +23,11 @@ class Asked:
     Fields:
         subscription: whose history it reads; None: a poll.
         scope: whom a poll asks for.
-        stale: it was asked with a token that was refused since.
     """
 
     request: Request
     subscription: Subscription | None
     scope: AbstractSet[Subscription]
-    stale: bool = False
 
 
 class Requests:
@@ -44,6 +42,11 @@ class Requests:
     def loads(self) -> int:
         """Histories that are being read."""
         return len(self._asked) - (1 if self.polling else 0)
+
+    @property
+    def next(self) -> int:
+        """The id of the next request."""
+        return self._last + 1
 
     @property
     def polling(self) -> bool:
@@ -61,11 +64,6 @@ class Requests:
         runs = tuple(each.key for each in scope)
         only = runs if len(runs) <= RUN_FILTERS and FEED not in runs else None
         self._ask(Request(0, None, after, epoch, POLL_EVENTS, only, cause), None, frozenset(scope))
-
-    def renewed(self) -> None:
-        """What is asked already was asked with the old token."""
-        for asked in self._asked.values():
-            asked.stale = True
 
     def answered(self, number: int) -> Asked | None:
         """An answer came; what it answers, or None when nobody waits for it any more."""

@@ -124,7 +124,7 @@ class Link:
         """There is a reason to think that a try succeeds now: do not wait."""
         if self.state != "waiting":
             return
-        self._tries = 0
+        self._tries = self._failures = 0  # the best kind may open again, too
         self._wait(now)
 
     def lost(self, now: float, code: int, reason: str, chance: float) -> Comeback:

@@ -52,8 +52,8 @@ class Machine:
         self._start_by = 0.0  # until when the first history is waited for
         self._resumes = True  # this hub has a history
         self._anywhere = False  # the stream was opened without a cursor
-        self._renewed = False  # the token that was refused is the second
-        self._outlived = False  # the stream was opened with the first
+        self._fresh: int | None = None  # requests from this one on have a renewed token, which nothing has proved yet
+        self._fresh_stream = False  # so has the stream
         self._poll_brought = False  # an earlier page of this poll had events
 
     def __repr__(self) -> str:
@@ -95,8 +95,7 @@ class Machine:
         """after: begin behind this id; None: a run from its beginning, the feed with what comes next."""
         if self.failed is not None or key in self._watchers:
             return
-        if not len(self._watchers):
-            self._start_by = now + START
+        self._start_by = self._start_by if len(self._watchers) else now + START
         position = after if key == FEED else after or 0
         subscription = Subscription(key, position, self.cursor or 0, now)
         self._watchers.add(subscription)
@@ -186,8 +185,8 @@ class Machine:
     def _open(self, now: float, head: int | None, beats: bool) -> None:
         again = self.link.ever_open
         self.link.opened(now, beats)
+        self._fresh, self._fresh_stream = None if self._fresh_stream else self._fresh, False
         self._pace.heard(now)
-        self._renewed = False  # the token is good: the next one that is refused is another's fault
         if not self._anywhere or self.cursor is None:
             return
         # It began where it is, and we were somewhere already. What is between a poll brings; the first time, that is
@@ -240,7 +239,8 @@ class Machine:
         if self._is_foreign(epoch):
             return self._reset(now, epoch, None)
         self.epoch = epoch or self.epoch
-        self._renewed = False
+        if self._fresh is not None and asked.request.id >= self._fresh:
+            self._fresh = None
         if asked.subscription is None:
             self._polled(now, asked, body)
         else:
@@ -287,9 +287,7 @@ class Machine:
         status = answer.status
         if status == 410:
             return self._reset(now, text((answer.body or {}).get("epoch")), None)
-        refused = status == 401 and (asked.stale or not self._renewed)
-        if refused:
-            self._renew()
+        refused = status == 401 and self._may_renew(self._fresh is not None and asked.request.id >= self._fresh)
         if not refused and status not in (0, 404, 408, 429) and status < 500:
             return self._fail(answer.error)
         self._start_by = now  # no history to wait for
@@ -333,7 +331,7 @@ class Machine:
 
     def _connect(self, now: float) -> None:
         after = self.cursor if self._resumes else None
-        self._outlived = False
+        self._fresh_stream = self._fresh is not None
         self._anywhere = after is None
         self._act(Connect(self.link.connect(now), after, None if after is None else self.epoch))
 
@@ -366,18 +364,20 @@ class Machine:
         if disconnect:
             self._act(Disconnect())
         comeback = self.link.lost(now, code, reason, self._chance())
-        if code == 4401 and (self._outlived or not self._renewed):
-            self._renew()
-        elif comeback == "never":
+        if code == 4401 and self._may_renew(self._fresh_stream):
+            return
+        if comeback == "never":
             self._fail(RunfeedError("refused", reason or f"the hub closed with {code}", code))
         elif comeback == "without_cursor":
             self._reset(now, None, None)
 
-    def _renew(self) -> None:
-        if not self._renewed:  # else it was, since this was asked or opened
-            self._renewed, self._outlived = True, self.link.live
-            self._requests.renewed()
-            self._act(Renew())
+    def _may_renew(self, fresh: bool) -> bool:
+        """A token was refused. Whether another is to be tried: not when it was the renewed one."""
+        if self._fresh is not None:
+            return not fresh  # an old one was still on its way
+        self._fresh = self._requests.next
+        self._act(Renew())
+        return True
 
     def _fail(self, error: RunfeedError) -> None:
         self._disconnect()
