@@ -36,7 +36,7 @@ export class Subscription {
 
   /** An event of ours. Whether it is to be handed on now: not one that was, and not before its history. */
   take(event: RunEvent): boolean {
-    if (TERMINAL.has(event.type) && this.key !== FEED) this.ended = true;
+    if (event.type in TERMINAL && this.key !== FEED) this.ended = true;
     const id = event.id;
     if (id === undefined) return true;
     if (this.position !== null && id <= this.position) return false;
@@ -50,7 +50,7 @@ export class Subscription {
 
   /** An event of its history. Whether it is new. */
   read(event: RunEvent): boolean {
-    if (TERMINAL.has(event.type) && this.key !== FEED) this.ended = true;
+    if (event.type in TERMINAL && this.key !== FEED) this.ended = true;
     const id = event.id as number;
     if (this.position !== null && id <= this.position) return false;
     this.position = id;

@@ -22,7 +22,7 @@ export function later(one: Status, other: Status): Status {
 
 /** The summary after one more event. */
 export function add(summary: Summary, event: RunEvent): Summary {
-  const says = TERMINAL.get(event.type) ?? (event.type === "steps_completed" ? "rendering" : "running");
+  const says = TERMINAL[event.type] ?? (event.type === "steps_completed" ? "rendering" : "running");
   const status = later(summary.status, says);
   return { status, progress: progressOf(event, says) ?? summary.progress, step: stepOf(event) ?? summary.step };
 }

@@ -57,7 +57,7 @@ export class Watch implements AsyncIterable<RunEvent | Reset> {
         } else if (next < store.dropped + store.events.length) {
           const event = store.events[next++ - store.dropped] as RunEvent;
           if (this.#wants(event)) yield event;
-          if (this.key !== FEED && TERMINAL.has(event.type)) return;
+          if (this.key !== FEED && event.type in TERMINAL) return;
         } else if (this.#isOver(store)) {
           return;
         } else {

@@ -18,7 +18,8 @@ test("a close code means what the contract says, and no other code is known", ()
 });
 
 test("terminal types, statuses and causes of polls are the contract's", () => {
-  expect(Object.fromEntries(TERMINAL)).toEqual(contract.terminal);
+  expect({ ...TERMINAL }).toEqual(contract.terminal);
+  expect("constructor" in TERMINAL).toBe(false);
   expect([...CLOSED].sort()).toEqual(Object.values(contract.terminal).sort());
   expect(Object.keys(STATUSES)).toEqual(contract.statuses);
   expect(contract.poll_causes).toBeDefined();
