@@ -139,13 +139,15 @@ async def test_other_numbering() -> None:
         script.epoch = "F"
         reader.reset({"control": True, "type": "reset", "epoch": "F", "head": 1})
         reader.event(event(1))
-        return page(1, 2, head=2, epoch="F")
+        return page(1, 9, head=9, epoch="F")
 
     gone = Answer(410, {"code": "cursor_unknown", "epoch": "F", "head": 1})
     script = Script(page(3, head=3, epoch="F"), gone, told)
     reader = behind(script, 2)
 
     assert await taken(reader, 2) == [None, 1]
+    reader.event(event(2))
+    assert await taken(reader, 1) == [2]  # from the machine: the late page is of no interest
     assert script.asked == [(2, "E", 2000)] * 3
 
 
