@@ -192,20 +192,26 @@ async def test_config_away(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Non
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path == "/api/v1/config":
             found = server.paths().count(request.path) > 2
-            return web.json_response({"hub": server.base.replace("http", "ws")}) if found else web.Response(status=503)
-        if request.path != "/ws":
+            body = {"hub": server.base.replace("http", "ws") + "/hub"}
+            return web.json_response(body) if found else web.Response(status=503)
+        if request.path != "/hub/ws":
             return history(*EVENTS)
         socket = web.WebSocketResponse()
         await socket.prepare(request)
+        await is_open.wait()
         await socket.send_json(END)
         await socket.receive()
         return socket
 
     monkeypatch.setattr("runfeed.core.link.FIRST_WAIT", 20)
     monkeypatch.setattr("runfeed.core.link.FAILURES", 9)  # it stays with sockets
+    is_open = asyncio.Event()
     server = await serve(answer)
     async with Runfeed("alice", server.base) as feed:
-        assert await ids(feed.run("r1")) == [1, 2]
+        watching = asyncio.create_task(ids(feed.run("r1")))
+        await eventually(lambda: feed.transport == "websocket")  # though this hub says nothing of it
+        is_open.set()
+        assert await watching == [1, 2]
 
 
 async def test_events_stream(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,6 +225,8 @@ async def test_events_stream(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> N
         stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await stream.prepare(request)
         opened.append(request.query_string)
+        assert feed._driver is not None
+        refused.append(not feed._driver.machine.link.ever_open)
         said = [b"retry: 30\n\n", b": connected\nid: 1\n\n" + RESET + b": heartbeat\nid: 1\n\n" + LAST]
         await stream.write(said[min(len(opened), 2) - 1])
         if len(opened) > 1:
@@ -226,15 +234,17 @@ async def test_events_stream(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> N
         return stream
 
     opened: list[str] = []
+    refused: list[bool] = []
     monkeypatch.setattr("runfeed.core.link.FIRST_WAIT", 20)
     server = await serve(answer)
-    async with Runfeed("alice", server.base, server.base, poll_interval=60) as feed:
+    async with Runfeed("alice", server.base, server.base, poll_interval=60) as feed, asyncio.timeout(10):
         events = [event async for event in feed.run("r1")]
         await eventually(lambda: feed.transport == "none")
 
     assert [event.get("id") for event in events] == [1, None, 1, 2]
     assert events[1] == {"control": True, "type": "reset", "epoch": "E", "head": 1}
     assert opened == ["username=alice&after=1&epoch=E"] * 2
+    assert refused == [True, True]
 
 
 RESET = b'event: reset\nid:\ndata: {"control":true,"type":"reset","epoch":"E","head":1}\n\n'

@@ -66,6 +66,7 @@ async def test_left(worker: Worker) -> None:
         with following(worker) as feed:
             run = feed.run(run_id)
             for _ in run:
+                eventually_sync(lambda: feed.transport == "websocket")
                 break
             eventually_sync(lambda: feed.transport == "none")
             assert [next(each)["id"] for each in [iter(run)] for _ in range(3)] == [1, 2, 3]

@@ -141,8 +141,9 @@ async def test_close(worker: Worker) -> None:
         await ids(feed.feed())
 
 
-async def test_lists(worker: Worker) -> None:
+async def test_lists(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are listed newest first, by status, page by page; a history is read to its end."""
+    monkeypatch.setattr("runfeed.client.PAGE_RUNS", 2)
     names = [await worker.run() for _ in range(3)]
     await worker.append(names[0], *[{"type": "a"}] * 999, DONE)
     for _ in range(3):
@@ -174,9 +175,12 @@ async def test_slow_iterator(worker: Worker, monkeypatch: pytest.MonkeyPatch) ->
         (reader,) = watch._readers
         assert len(reader._items) <= 50
         async with asyncio.timeout(20):
-            while len(found) < 600:
+            while len(found) < 1020:
                 found.append((await anext(events))["id"])
+            following = asyncio.ensure_future(anext(events))
+            await eventually(lambda: not reader._behind)
             await worker.steps(run_id, 300)
+            found.append((await following)["id"])
             await worker.append(run_id, DONE)
             found += [event["id"] async for event in events]
 
