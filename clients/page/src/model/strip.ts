@@ -3,13 +3,15 @@
 export const BIN = 100; // ms
 export const BINS = 600;
 
+export const UNSEEN = 2;
+
 export type Way = "stream" | "poll";
 
 export class Strip {
   readonly stream = new Uint16Array(BINS);
   readonly poll = new Uint16Array(BINS);
-  /** 1 while a stream was open. */
-  readonly open = new Uint8Array(BINS);
+  /** 1 while a stream was open, 0 while none was, UNSEEN before anybody looked. */
+  readonly open = new Uint8Array(BINS).fill(UNSEEN);
   /** The number of the bin that is now. */
   now = 0;
   #begun = false;
@@ -22,7 +24,7 @@ export class Strip {
     if (!this.#begun || now - this.now > BINS) {
       this.stream.fill(0);
       this.poll.fill(0);
-      this.open.fill(this.#begun && this.#live ? 1 : 0);
+      this.open.fill(UNSEEN);
       this.#begun = true;
       this.now = now;
     }

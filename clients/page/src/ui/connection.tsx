@@ -56,13 +56,16 @@ function Cut({ session, connection }: { session: Session; connection: State }) {
         <span>Cut my socket</span>
       </button>
       <p class="story" data-story>{story({ cut: session.cut, transport, state, polled, back: session.back })}</p>
+      <p class={session.ids.whole ? "proof" : "proof trouble"} data-ids={session.ids.whole ? "whole" : "broken"}>
+        Ids that came here: <span class="mono">{session.ids.toString()}</span>
+      </p>
       {connection.error !== null && <p class="story trouble">{connection.error.message}</p>}
     </div>
   );
 }
 
 function Figures({ session, connection }: { session: Session; connection: State }) {
-  const { lag: late, ids, skew } = session;
+  const { lag: late, skew } = session;
   return (
     <>
       <dl class="facts figures">
@@ -72,9 +75,6 @@ function Figures({ session, connection }: { session: Session; connection: State 
         <Fact name="Cursor">{connection.cursor === null ? "–" : count(connection.cursor)}</Fact>
       </dl>
       <Spark values={late.values} version={session.version} />
-      <p class={ids.whole ? "proof" : "proof trouble"} data-ids={ids.whole ? "whole" : "broken"}>
-        Ids that came here: <span class="mono">{ids.toString()}</span>
-      </p>
       {skew !== 0 && <p class="proof">Your clock and the server's are {lag(Math.abs(skew))} apart: lags are off by that.</p>}
     </>
   );

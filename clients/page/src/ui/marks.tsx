@@ -68,11 +68,11 @@ export function StatusWord({ status }: { status: Status }) {
 /** Runfeed's own sign: a line, two knots, and the one that comes. */
 export function Sign() {
   return (
-    <svg class="sign" viewBox="0 0 16 28" width="16" height="28" aria-hidden="true">
-      <path d="M8 0v20" stroke="currentColor" stroke-width="1.5" />
-      <circle cx="8" cy="5" r="2.6" fill="currentColor" />
-      <circle cx="8" cy="13" r="2.6" fill="currentColor" />
-      <circle class="pen" cx="8" cy="22.5" r="4" fill="none" stroke-width="1.8" />
+    <svg class="sign" viewBox="0 0 17 32" width="17" height="32" aria-hidden="true">
+      <path d="M8.5 0v21" stroke="currentColor" />
+      <circle cx="8.5" cy="6" r="2.5" fill="currentColor" />
+      <circle cx="8.5" cy="14" r="2.5" fill="currentColor" />
+      <circle class="pen" cx="8.5" cy="26" r="4.6" fill="none" stroke-width="2.2" />
     </svg>
   );
 }

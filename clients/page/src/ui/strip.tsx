@@ -1,11 +1,11 @@
 /** The feed's last minute as a recorder draws it: now is at the right, each event a knot on the line. */
 import { useEffect, useRef } from "preact/hooks";
-import { BINS, type Strip } from "../model/strip.js";
+import { BINS, type Strip, UNSEEN } from "../model/strip.js";
 import { CALM, useMedia, useQuietSession } from "./hooks.js";
 
 const QUICK = 100; // ms between two pictures
 const SLOW = 1_000; // where motion is unwanted, or nothing moves
-const PEN = 18; // px between the pen and the right edge
+const PEN = 52; // px between the pen and the right edge: the word "now" stands there
 
 export function StripView() {
   const session = useQuietSession();
@@ -103,6 +103,7 @@ class Drawing {
       const state = open[(now + 1 + bin) % BINS];
       const from = bin;
       while (bin < BINS && open[(now + 1 + bin) % BINS] === state) bin += 1;
+      if (state === UNSEEN) continue;
       context.strokeStyle = state === 1 ? this.#ink : this.#line;
       context.setLineDash(state === 1 ? [] : [2, 4]);
       context.beginPath();

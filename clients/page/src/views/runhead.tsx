@@ -22,7 +22,10 @@ export function RunHead({ run, state, model, info, unknown }: Props) {
   return (
     <header class="run-head">
       <div class="run-title">
-        <h1 class="mono">{run}</h1>
+        <div class="run-names">
+          <h1 class="mono">{run}</h1>
+          {info?.workflow && <span class="run-of" title={info.workflow}>{info.workflow}</span>}
+        </div>
         <Copy label="Copy id" what={run} text={() => run} />
       </div>
       {!unknown && (
@@ -30,7 +33,6 @@ export function RunHead({ run, state, model, info, unknown }: Props) {
           <Progress value={state.progress} label="Progress of the run" live={!closed} />
           <dl class="facts">
             <Fact name="Status"><StatusWord status={state.status} /></Fact>
-            <Fact name="Workflow"><span class="bounded" title={info?.workflow ?? undefined}>{info?.workflow ?? "–"}</span></Fact>
             <Fact name={closed ? "Last step" : "Step"}><span class="mono bounded" title={state.step ?? undefined}>{state.step ?? "–"}</span></Fact>
             <Fact name={closed ? "Took" : "Elapsed"}><Took state={state} model={model} /></Fact>
             <Fact name="Events">

@@ -19,14 +19,15 @@ interface Props {
   readonly now: number;
   readonly focused: boolean;
   readonly fresh: boolean;
+  readonly last: boolean;
 }
 
-export function RunRow({ run, index, top, now, focused, fresh }: Props) {
+export function RunRow({ run, index, top, now, focused, fresh, last }: Props) {
   const took = tookOf(run, now);
   const over = run.finished_at !== null;
   return (
     <div
-      class={fresh ? "run-row fresh-row" : "run-row"} role="row" aria-rowindex={index + 1} style={{ transform: `translateY(${top}px)` }}
+      class={`run-row${fresh ? " fresh-row" : ""}${last ? " last" : ""}`} role="row" aria-rowindex={index + 1} style={{ transform: `translateY(${top}px)` }}
       data-row={run.run_id} data-index={index} data-status={run.status}
     >
       <span role="cell" class={`status status-${run.status}`}><StatusMark status={run.status} /><span>{run.status}</span></span>

@@ -80,7 +80,7 @@ function Grid({ lines, length, running }: Lines & { running: boolean }) {
 
 function summary({ lanes }: RunModel): string {
   const running = lanes.running.size;
-  return `${many(lanes.all.length, "lane")}${running > 0 ? `, ${running} running` : ""}`;
+  return `${many(lanes.all.length, "step")}${running > 0 ? `, ${running} running` : ""}`;
 }
 
 function useWidth(element: { current: HTMLElement | null }): number {

@@ -115,15 +115,14 @@ function List({ session, wish }: { session: Session; wish: Wish }) {
           : <span class="faint">{page.cursor === undefined ? "Asking for the runs" : `${many(shown.length, "run")} here${page.cursor === null ? "" : ", older ones below"}`}</span>}
       </div>
       <div class="runs-frame" onPointerEnter={() => (pointed.current = true)} onPointerLeave={() => (pointed.current = false)}>
-        <RunHeads />
         <VirtualList
           class="runs" role="table" label={`Runs, newest first${wish === "all" ? "" : `, ${wish}`}`} rows={rows}
-          active={Math.min(active, shown.length - 1)} onActive={setActive} onScroll={(top) => (away.current = top > 4)}
+          head={<RunHeads />} active={Math.min(active, shown.length - 1)} onActive={setActive} onScroll={(top) => (away.current = top > 4)}
           attributes={{ "aria-rowcount": shown.length, "aria-colcount": 7 }}
           row={(index, top, focused) => {
             const run = shelf.list.get(shown[index] as string);
             return run === undefined ? <div key={index} /> : (
-              <RunRow key={run.run_id} run={run} index={index} top={top} now={now} focused={focused} fresh={isNew(run.run_id)} />
+              <RunRow key={run.run_id} run={run} index={index} top={top} now={now} focused={focused} fresh={isNew(run.run_id)} last={index === shown.length - 1 && page.cursor === null} />
             );
           }}
           tail={<Tail session={session} wish={wish} shown={shown.length} />}
