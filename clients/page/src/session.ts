@@ -29,7 +29,7 @@ export class Session {
   /** Polls that were answered since the stream was lost. */
   polledSince = 0;
   version = 0;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<(urgent: boolean) => void>();
   #pollsAtLoss = 0;
   #brought = 0; // by polls, since the connection last changed
   #stop: (() => void)[] = [];
@@ -73,17 +73,18 @@ export class Session {
     this.cut = on;
     this.back = false;
     this.client.cut(on);
-    this.#tell();
+    this.#tell(true);
   }
 
-  subscribe = (listener: () => void): (() => void) => {
+  /** Calls back when something is another; urgent: somebody waits to see it. */
+  subscribe = (listener: (urgent: boolean) => void): (() => void) => {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   };
 
-  #tell = (): void => {
+  #tell = (urgent = false): void => {
     this.version += 1;
-    for (const each of this.#listeners) each();
+    for (const each of this.#listeners) each(urgent);
   };
 
   #event = (event: RunEvent): void => {
@@ -107,7 +108,7 @@ export class Session {
     if (this.wire.lostAt !== null && was === null) this.#pollsAtLoss = connection.polls;
     if (was !== null && open) this.back = true;
     this.polledSince = open ? 0 : connection.polls - this.#pollsAtLoss;
-    this.#tell();
+    this.#tell(was !== this.wire.lostAt);
   };
 
   async #compareClocks(): Promise<void> {

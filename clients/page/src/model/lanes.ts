@@ -29,12 +29,12 @@ export interface Lane {
   readonly droppedFrom: number;
   droppedTo: number;
   events: number;
+  /** Another number whenever a bar of it is another. */
+  version: number;
 }
 
 export class Lanes {
   readonly all: Lane[] = [];
-  /** Another number whenever a bar is another. */
-  version = 0;
   /** The earliest and the latest time that an event named. */
   from: number | null = null;
   to: number | null = null;
@@ -100,17 +100,16 @@ export class Lanes {
   #add(key: string, name: string, node: string | null, time: number): Lane {
     const lane: Lane = {
       index: this.all.length, name, node: node === name ? null : node, bars: [],
-      dropped: 0, droppedFrom: time, droppedTo: time, events: 0,
+      dropped: 0, droppedFrom: time, droppedTo: time, events: 0, version: 0,
     };
     this.all.push(lane);
     this.#byKey.set(key, lane);
-    this.version += 1;
     return lane;
   }
 
   #start(lane: Lane, time: number, index: number): void {
     const open = lane.bars.at(-1);
-    if (open !== undefined && open.ending === null) this.#close(open, time, "again");
+    if (open !== undefined && open.ending === null) this.#close(lane, open, time, "again");
     this.#push(lane, { start: time, end: null, ending: null, started: true, attempt: 0, first: index, last: index });
     this.running.add(lane);
   }
@@ -118,7 +117,7 @@ export class Lanes {
   #end(lane: Lane, time: number, index: number, ending: Ending): void {
     const open = lane.bars.at(-1);
     if (open !== undefined && open.ending === null) {
-      this.#close(open, time, ending);
+      this.#close(lane, open, time, ending);
       this.running.delete(lane);
       return;
     }
@@ -133,14 +132,14 @@ export class Lanes {
       lane.dropped += 1;
       lane.droppedTo = Math.max(lane.droppedTo, old.end ?? old.start);
     }
-    this.version += 1;
+    lane.version += 1;
   }
 
   /** Clocks of two machines may disagree: no bar ends before it began. */
-  #close(bar: Bar, time: number, ending: NonNullable<Bar["ending"]>): void {
+  #close(lane: Lane, bar: Bar, time: number, ending: NonNullable<Bar["ending"]>): void {
     bar.end = Math.max(bar.start, time);
     bar.ending = ending;
-    this.version += 1;
+    lane.version += 1;
   }
 
   /** The run ended: what had no end gets none. */
@@ -148,10 +147,38 @@ export class Lanes {
     for (const lane of this.running) {
       const bar = lane.bars.at(-1) as Bar;
       bar.last = index;
-      this.#close(bar, time, "open");
+      this.#close(lane, bar, time, "open");
     }
     this.running.clear();
   }
+}
+
+/** What is drawn of a lane: a bar, or a stretch in which bars are too close to be told apart. */
+export interface Stretch {
+  /** The only one, or the first. */
+  readonly bar: Bar;
+  readonly end: number | null;
+  /** How many bars it stands for. */
+  readonly many: number;
+}
+
+/** The stretches of a lane, where what is shorter than `least` seconds cannot be seen. */
+export function stretches({ bars }: Lane, least: number): Stretch[] {
+  const found: Stretch[] = [];
+  for (const bar of bars) {
+    const last = found.at(-1);
+    const short = bar.end !== null && bar.end - bar.start < least;
+    if (last !== undefined && short && last.end !== null && bar.start - last.end < least && isDense(last, least)) {
+      found[found.length - 1] = { bar: last.bar, end: Math.max(last.end, bar.end as number), many: last.many + 1 };
+    } else {
+      found.push({ bar, end: bar.end, many: 1 });
+    }
+  }
+  return found;
+}
+
+function isDense({ bar, end, many }: Stretch, least: number): boolean {
+  return many > 1 || (end as number) - bar.start < least;
 }
 
 /** A lane in words: what became of its last tries. */

@@ -1,16 +1,31 @@
 /** What the components share. */
 import { createContext } from "preact";
 import { useContext, useEffect, useRef, useState } from "preact/hooks";
-import { useSyncExternalStore } from "preact/compat";
 import { parseRoute, type Route } from "../model/route.js";
 import type { Session } from "../session.js";
 
 export const SessionContext = createContext<Session | null>(null);
 
-/** The session; the component is drawn anew whenever something in it is another. */
-export function useSession(): Session {
+/** The session; the component is drawn anew when something in it is another, every so many ms at most. */
+export function useSession(ms = 0): Session {
   const session = useQuietSession();
-  useSyncExternalStore(session.subscribe, () => session.version);
+  const [, again] = useState(0);
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const draw = (): void => {
+      timer = undefined;
+      again(session.version);
+    };
+    const stop = session.subscribe((urgent) => {
+      if (ms === 0 || urgent) draw();
+      else timer ??= setTimeout(draw, ms);
+    });
+    draw();
+    return () => {
+      stop();
+      clearTimeout(timer);
+    };
+  }, [session, ms]);
   return session;
 }
 

@@ -7,7 +7,12 @@ const round = (fill: string) => <circle cx="8" cy="8" r="4" fill={fill} stroke="
 const SHAPES: Record<Kind, () => preact.JSX.Element> = {
   started: () => round("var(--paper)"),
   completed: () => round("currentColor"),
-  failed: () => <path d="M3.5 3.5l9 9m0-9l-9 9" stroke="currentColor" stroke-width="2.2" />,
+  failed: () => (
+    <>
+      <circle cx="8" cy="8" r="7" fill="var(--paper)" />
+      <path d="M3.5 3.5l9 9m0-9l-9 9" stroke="currentColor" stroke-width="2.2" />
+    </>
+  ),
   skipped: () => <path d="M8 3.2L12.8 8 8 12.8 3.2 8z" fill="var(--paper)" stroke="currentColor" stroke-width="1.5" />,
   cancelled: () => (
     <>

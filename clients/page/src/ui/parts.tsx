@@ -44,7 +44,7 @@ function byCommand(text: string): boolean {
 /** How far a run is: a line that is drawn, with its figure. */
 export function Progress({ value, label, live }: { value: number | null; label: string; live: boolean }) {
   return (
-    <span class={`progress${live ? " live" : ""}`}>
+    <span class={`progress${live && value !== null ? " live" : ""}`}>
       <span
         class="progress-line" role="progressbar" aria-label={label} aria-valuemin={0} aria-valuemax={100}
         {...(value === null ? {} : { "aria-valuenow": Math.floor(value) })}

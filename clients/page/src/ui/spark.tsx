@@ -17,7 +17,7 @@ function Dots({ values }: { values: readonly number[]; version: number }) {
         <path class="rise" d={values.map((value, index) => `M${x(index).toFixed(1)} ${H - 5}V${y(value).toFixed(1)}`).join("")} />
         <path class="dots" d={values.map((value, index) => `M${x(index).toFixed(1)} ${y(value).toFixed(1)}h.01`).join("")} />
       </svg>
-      <figcaption><span>last {values.length} lags</span><span class="figure">top {lag(top)}</span></figcaption>
+      <figcaption><span>{values.length === 0 ? "no event has come yet" : `lag of the last ${values.length}`}</span><span class="figure">top {lag(top)}</span></figcaption>
     </figure>
   );
 }

@@ -40,7 +40,6 @@ function Trail({ route }: { route: Extract<Route, { user: string }> }) {
 
 /** Where there is no room for the panel: how events come, and how late. */
 function Chip({ shown, toggle }: { shown: boolean; toggle: () => void }) {
-  const session = useSession();
   const { transport, state } = useConnection();
   return (
     <button
@@ -49,9 +48,14 @@ function Chip({ shown, toggle }: { shown: boolean; toggle: () => void }) {
     >
       <span class="lamp" aria-hidden="true" />
       <span>{KIND[transport]}</span>
-      <span class="figure chip-lag">{lag(session.lag.last)}</span>
+      <ChipLag />
     </button>
   );
+}
+
+function ChipLag() {
+  const session = useSession(250);
+  return <span class="figure chip-lag">{lag(session.lag.last)}</span>;
 }
 
 const NEXT: Record<Theme, Theme> = { auto: "light", light: "dark", dark: "auto" };

@@ -1,11 +1,12 @@
 /** One step's lane. */
 import { memo } from "preact/compat";
 import { duration } from "../model/format.js";
-import { type Bar, type Lane, told } from "../model/lanes.js";
+import { type Bar, type Lane, type Stretch, stretches, told } from "../model/lanes.js";
 import type { Mark as Kind } from "../model/kinds.js";
 import { Mark } from "../ui/marks.js";
 
 const LABEL = 54; // px that a duration takes
+const LEAST = 5; // px that a bar needs to be told from its neighbour
 
 interface Props {
   readonly lane: Lane;
@@ -38,12 +39,14 @@ function Row({ lane, top, from, length, plot, focused, chosen, count, show }: Pr
       </button>
       <div class="lane-plot">
         {lane.dropped > 0 && <Before lane={lane} from={from} length={length} />}
-        {lane.bars.map((bar, index) => (
-          <BarView
-            key={bar.attempt} bar={bar} from={from} length={length} lane={lane.name}
-            label={room(bar, lane.bars[index + 1], plot / length)} show={() => show(lane.index, bar.first)}
-          />
-        ))}
+        {stretches(lane, (LEAST * length) / plot).map((each, index, all) => each.many > 1
+          ? <Dense key={each.bar.attempt} {...each} from={from} length={length} show={() => show(lane.index, each.bar.first)} />
+          : (
+            <BarView
+              key={each.bar.attempt} bar={each.bar} from={from} length={length} lane={lane.name}
+              label={room(each.bar, all[index + 1]?.bar, plot / length)} show={() => show(lane.index, each.bar.first)}
+            />
+          ))}
       </div>
     </div>
   );
@@ -67,23 +70,29 @@ interface BarProps {
   readonly show: () => void;
 }
 
-/** A running bar ends at --now, which moves without us. */
+/** A running bar is as wide as its step has taken: who draws the axis sees to that, see Steps. */
 function BarView({ bar, from, length, lane, label, show }: BarProps) {
   const left = (100 * (bar.start - from)) / length;
   const took = bar.end === null ? null : bar.end - bar.start;
-  const width = took === null ? `calc((var(--now, ${left}) - ${left}) * 1%)` : `${(100 * took) / length}%`;
+  const width = took === null ? {} : { width: `${(100 * took) / length}%` };
   const words = took === null ? "running" : bar.started ? `${duration(took)}, ${bar.ending}` : `${bar.ending}, its start was not seen`;
   return (
     <button
       type="button" class={`bar bar-${bar.ending ?? "running"}${bar.started ? "" : " point"}`} tabIndex={-1} data-bar={bar.ending ?? "running"}
       title={`${lane}${bar.attempt > 1 ? `, try ${bar.attempt}` : ""}: ${words}`} aria-hidden="true"
-      style={{ left: `${left}%`, width }} onClick={show}
+      style={{ left: `${left}%`, ...width }} data-from={took === null ? left : undefined} onClick={show}
     >
       <span class="bar-line" />
       {bar.ending !== null && <span class="bar-end"><Mark kind={MARKS[bar.ending]} /></span>}
       {label && took !== null && <span class="bar-took figure">{duration(took)}</span>}
     </button>
   );
+}
+
+function Dense({ bar, end, many, from, length, show }: Stretch & { from: number; length: number; show: () => void }) {
+  const left = (100 * (bar.start - from)) / length;
+  const width = (100 * ((end as number) - bar.start)) / length;
+  return <button type="button" class="bar dense" tabIndex={-1} aria-hidden="true" title={`${many} tries`} style={{ left: `${left}%`, width: `${width}%` }} onClick={show} />;
 }
 
 /** Tries that are too many to be drawn one by one. */

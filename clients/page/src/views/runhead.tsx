@@ -23,7 +23,7 @@ export function RunHead({ run, state, model, info, unknown }: Props) {
     <header class="run-head">
       <div class="run-title">
         <div class="run-names">
-          <h1 class="mono">{run}</h1>
+          <h1 class={run.length > 40 ? "mono long" : "mono"}>{run}</h1>
           {info?.workflow && <span class="run-of" title={info.workflow}>{info.workflow}</span>}
         </div>
         <Copy label="Copy id" what={run} text={() => run} />

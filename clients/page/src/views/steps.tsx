@@ -10,6 +10,7 @@ import { LaneRow } from "./lanerow.js";
 
 const LANE = 28;
 const LANE_NARROW = 42;
+const SEEN = 0.05; // percent of the axis: less than that moves nothing by a pixel
 const TICK = 92; // px between two ticks at least
 
 interface Props {
@@ -46,7 +47,7 @@ export function Steps({ model, lane, show, whole }: Props) {
           return (
             <LaneRow
               key={index} lane={each} top={top} from={lanes.from ?? 0} length={length} focused={focused} chosen={lane === index}
-              count={lanes.all.length} plot={plot} show={show} version={lanes.version}
+              count={model.terminal === null ? -1 : lanes.all.length} plot={plot} show={show} version={each.version}
             />
           );
         }}
@@ -83,6 +84,15 @@ function summary({ lanes }: RunModel): string {
   return `${many(lanes.all.length, "step")}${running > 0 ? `, ${running} running` : ""}`;
 }
 
+/** Puts the running bars' ends, and the line, at this percentage of the axis. */
+function grow(frame: HTMLElement, now: number): void {
+  for (const bar of frame.querySelectorAll<HTMLElement>("[data-from]")) {
+    bar.style.width = `${Math.max(0, now - Number(bar.dataset["from"]))}%`;
+  }
+  const line = frame.querySelector<HTMLElement>(".grid-now");
+  if (line !== null) line.style.left = `${now}%`;
+}
+
 function useWidth(element: { current: HTMLElement | null }): number {
   const [width, setWidth] = useState(800);
   useLayoutEffect(() => {
@@ -94,8 +104,8 @@ function useWidth(element: { current: HTMLElement | null }): number {
 }
 
 /**
- * The length of the axis, seconds. While something runs it goes on in strides, and --now, a percentage of it, moves
- * every frame: what is drawn follows that by the style sheet alone.
+ * The length of the axis, seconds. While something runs it goes on in strides; the running bars and the line of now are
+ * moved by hand, when that shows: nothing is drawn anew for it.
  */
 function useGrowth(model: RunModel, frame: { current: HTMLElement | null }): number {
   const session = useQuietSession();
@@ -109,14 +119,20 @@ function useGrowth(model: RunModel, frame: { current: HTMLElement | null }): num
   useEffect(() => {
     if (lanes.running.size === 0) return undefined;
     let timer = 0;
+    let drawn = -1;
     const move = (): void => {
       const now = Math.max(session.now(), model.lanes.to ?? 0) - from;
-      frame.current?.style.setProperty("--now", String(Math.min(100, (100 * now) / length)));
+      const share = Math.min(100, (100 * now) / length);
+      if (frame.current !== null && share - drawn > SEEN) grow(frame.current, (drawn = share));
       if (now > length) return again((n) => n + 1);
       timer = calm ? window.setTimeout(move, 1_000) : requestAnimationFrame(move);
     };
     move();
     return () => (calm ? clearTimeout(timer) : cancelAnimationFrame(timer));
   }, [model, length, from, calm, lanes.running.size > 0]);
+  useLayoutEffect(() => {
+    const now = Math.max(session.now(), model.lanes.to ?? 0) - from;
+    if (frame.current !== null && lanes.running.size > 0) grow(frame.current, Math.min(100, (100 * now) / length));
+  }); // a bar that was drawn just now has no width yet
   return length;
 }

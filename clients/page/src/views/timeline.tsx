@@ -60,7 +60,7 @@ export function Timeline({ model, state, look, setLook }: Props) {
             return (
               <EventRow
                 key={index} event={model.events[index] as (typeof model.events)[number]} index={index} row={row} top={top} origin={model.lanes.origin}
-                first={row === 0} last={row === rows.count - 1} focused={focused} open={open.has(index)} toggle={toggle} size={rows.count}
+                first={row === 0} last={row === rows.count - 1} focused={focused} open={open.has(index)} toggle={toggle} size={closed ? rows.count : -1}
               />
             );
           }}
