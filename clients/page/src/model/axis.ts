@@ -7,7 +7,7 @@ const CLOCK_TICKS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 72
 export function stride(length: number): number {
   const wanted = Math.max(0.1, length * 1.04);
   const power = 10 ** Math.floor(Math.log10(wanted));
-  return power * (STRIDES.find((each) => each * power >= wanted * (1 - 1e-9)) as number);
+  return round(power * (STRIDES.find((each) => each * power >= wanted * (1 - 1e-9)) as number));
 }
 
 /** Where lines are drawn on an axis of this length: seconds from its beginning, at most `most` of them. */
@@ -15,8 +15,12 @@ export function ticks(length: number, most: number): number[] {
   if (!(length > 0) || most < 1) return [0];
   const step = tick(length / most);
   const found: number[] = [];
-  for (let n = 0; n * step <= length * (1 + 1e-9); n += 1) found.push(Number((n * step).toPrecision(12)));
+  for (let n = 0; n * step <= length * (1 + 1e-9); n += 1) found.push(round(n * step));
   return found;
+}
+
+function round(value: number): number {
+  return Number(value.toPrecision(12));
 }
 
 function tick(least: number): number {

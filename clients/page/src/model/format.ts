@@ -75,9 +75,11 @@ export function moment(seconds: number | null, now: number): string {
   return `${day} ${time.slice(0, 5)}`;
 }
 
+const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
 /** A moment in full, for a title. */
 export function absolute(seconds: number | null | undefined): string {
   if (typeof seconds !== "number" || !Number.isFinite(seconds)) return "no time";
   const date = new Date(seconds * 1000);
-  return Number.isNaN(date.getTime()) ? "no time" : `${date.toLocaleString()} (${date.toISOString()})`;
+  return Number.isNaN(date.getTime()) ? "no time" : `${LOCAL.format(date)} (${date.toISOString()})`;
 }

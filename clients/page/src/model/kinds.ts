@@ -4,7 +4,7 @@ import { TERMINAL, type RunEvent } from "../../../js/src/protocol.js";
 export type Ending = "completed" | "failed" | "skipped" | "cancelled";
 export type Mark = "started" | Ending | "retry" | "progress" | "note" | "end";
 
-const PART = /^(.*?)[_.-]?(started|completed|failed|skipped|cancelled)$/;
+const PART = /^(?:(.*)[_.-])?(started|completed|failed|skipped|cancelled)$/;
 
 export interface Parts {
   /** What began or ended: `node` of `node_started`. */
@@ -15,7 +15,7 @@ export interface Parts {
 /** The two halves of a type like `node_started`; null for others. */
 export function partsOf(type: string): Parts | null {
   const match = PART.exec(type);
-  return match ? { what: match[1] as string, says: match[2] as Parts["says"] } : null;
+  return match ? { what: match[1] ?? "", says: match[2] as Parts["says"] } : null;
 }
 
 /** The end of the run. */

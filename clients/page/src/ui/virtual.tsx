@@ -39,8 +39,8 @@ export function VirtualList(props: Props) {
   useScrolling(scroller, props, setView);
   useLayoutEffect(() => {
     const element = scroller.current as HTMLElement;
-    if (follow) element.scrollTop = element.scrollHeight;
-  });
+    if (follow) element.scrollTop = element.scrollHeight; // it costs a layout
+  }, [follow, rows.total, view.height]);
   useLayoutEffect(() => {
     if (!focus.current) return;
     focus.current = false;
