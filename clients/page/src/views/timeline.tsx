@@ -47,7 +47,7 @@ export function Timeline({ model, state, look, setLook }: Props) {
   });
   const change = (part: Partial<Wanted>): void => setLook({ wanted: { ...look.wanted, ...part }, jump: null });
   const closed = CLOSED.includes(state.status);
-  const activeRow = active < 0 ? (rows.count > 0 ? 0 : -1) : Math.min(filter.rowOf(active), rows.count - 1);
+  const activeRow = active < 0 ? (follow ? rows.count - 1 : Math.min(0, rows.count - 1)) : Math.min(filter.rowOf(active), rows.count - 1);
   return (
     <div class="timeline" data-shown={rows.count} data-follow={follow}>
       <Filters model={model} wanted={look.wanted} change={change} shown={filter.count} done={done} follow={follow} setFollow={setFollow} />
