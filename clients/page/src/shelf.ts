@@ -13,6 +13,8 @@ export interface Page {
   /** Of the next page; null: there is none; undefined: not asked yet. */
   readonly cursor?: string | null;
   readonly loading: boolean;
+  /** Runs made before this were not asked for yet: those that are known all the same would stand there with gaps. */
+  readonly since?: number;
 }
 
 export class Shelf {
@@ -133,7 +135,9 @@ export class Shelf {
     this.error = null;
     this.list.listed(answer.runs);
     // The first page was read again: what was read beyond it stays read.
-    const next = cursor === undefined && known?.cursor !== undefined ? known.cursor : answer.cursor;
-    this.#pages.set(wish, { cursor: next, loading: true });
+    const again = cursor === undefined && known?.cursor !== undefined;
+    const next = again ? (known.cursor as string | null) : answer.cursor;
+    const since = next === null ? -Infinity : again ? (known.since ?? -Infinity) : (answer.runs.at(-1)?.created_at ?? -Infinity);
+    this.#pages.set(wish, { cursor: next, loading: true, since });
   }
 }

@@ -17,6 +17,7 @@ describe("the list of runs", () => {
     list.listed([info("b", { created_at: 2 }), info("a", { created_at: 1 }), info("c", { created_at: 3 })]);
     expect(list.ids()).toEqual(["c", "b", "a"]);
     expect(list.matching("failed")).toEqual([]);
+    expect(list.matching("all", 2)).toEqual(["c", "b"]);
   });
 
   it("follows events by the API's own rules", () => {

@@ -39,8 +39,12 @@ export class RunList {
     return this.#order;
   }
 
-  matching(wish: Wish): string[] {
-    return this.ids().filter((id) => wish === "all" || this.#rows.get(id)?.status === wish);
+  /** Ids of the runs of a status that were made since then, newest first. */
+  matching(wish: Wish, since = -Infinity): string[] {
+    return this.ids().filter((id) => {
+      const row = this.#rows.get(id) as Row;
+      return row.created_at >= since && (wish === "all" || row.status === wish);
+    });
   }
 
   /** What the API says; what events said after that stays. */

@@ -31,11 +31,11 @@ export function StripView() {
     };
   }, [session, calm]);
   return (
-    <div class="strip">
+    <section class="strip" aria-label="The last minute">
       <canvas ref={canvas} role="img" aria-label="Events of the last minute; the newest is at the right" />
       <span class="strip-from" aria-hidden="true">60 s ago</span>
       <span class="strip-to" aria-hidden="true">now</span>
-    </div>
+    </section>
   );
 }
 

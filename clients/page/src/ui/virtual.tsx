@@ -17,6 +17,8 @@ interface Props {
   readonly onFollow?: (on: boolean) => void;
   /** How far one has scrolled, px. */
   readonly onScroll?: (top: number) => void;
+  /** Brings a row into view; another object each time. top: near the top, wherever it is. */
+  readonly show?: { readonly row: number; readonly top: boolean } | null;
   readonly role: "list" | "table";
   readonly label: string;
   readonly class: string;
@@ -41,6 +43,12 @@ export function VirtualList(props: Props) {
     const element = scroller.current as HTMLElement;
     if (follow) element.scrollTop = element.scrollHeight; // it costs a layout
   }, [follow, rows.total, view.height]);
+  const { show } = props;
+  useLayoutEffect(() => {
+    const element = scroller.current as HTMLElement;
+    if (show?.top === true) element.scrollTop = Math.max(0, rows.top(show.row) - rows.height);
+    else if (show) reveal(element, rows, show.row);
+  }, [show]);
   useLayoutEffect(() => {
     if (!focus.current) return;
     focus.current = false;

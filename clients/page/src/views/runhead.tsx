@@ -19,6 +19,7 @@ interface Props {
 
 export function RunHead({ run, state, model, info, unknown }: Props) {
   const closed = CLOSED.includes(state.status);
+  const known = state.loaded || state.events.length > 0;
   return (
     <header class="run-head">
       <div class="run-title">
@@ -32,7 +33,7 @@ export function RunHead({ run, state, model, info, unknown }: Props) {
         <>
           <Progress value={state.progress} label="Progress of the run" live={!closed} />
           <dl class="facts">
-            <Fact name="Status"><StatusWord status={state.status} /></Fact>
+            <Fact name="Status">{known ? <StatusWord status={state.status} /> : <span class="faint">not known yet</span>}</Fact>
             <Fact name={closed ? "Last step" : "Step"}><span class="mono bounded" title={state.step ?? undefined}>{state.step ?? "–"}</span></Fact>
             <Fact name={closed ? "Took" : "Elapsed"}><Took state={state} model={model} /></Fact>
             <Fact name="Events">

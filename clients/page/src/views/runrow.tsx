@@ -7,9 +7,14 @@ import { Progress } from "../ui/parts.js";
 
 const HEADS = ["Status", "Run", "Workflow", "Progress", "Step", "Made", "Took"];
 
-/** The heads of the columns, for the eye; each cell says its own to those who hear it. */
+/** The heads of the columns for the eye: they stay when the rows scroll. */
 export function RunHeads() {
   return <div class="run-row run-heads" aria-hidden="true">{HEADS.map((head) => <span key={head}>{head}</span>)}</div>;
+}
+
+/** The same for those who hear the table, in it. */
+export function SpokenHeads() {
+  return <div class="unseen" role="row" aria-rowindex={1}>{HEADS.map((head) => <span key={head} role="columnheader">{head}</span>)}</div>;
 }
 
 interface Props {
@@ -27,7 +32,7 @@ export function RunRow({ run, index, top, now, focused, fresh, last }: Props) {
   const over = run.finished_at !== null;
   return (
     <div
-      class={`run-row${fresh ? " fresh-row" : ""}${last ? " last" : ""}`} role="row" aria-rowindex={index + 1} style={{ transform: `translateY(${top}px)` }}
+      class={`run-row${fresh ? " fresh-row" : ""}${last ? " last" : ""}`} role="row" aria-rowindex={index + 2} style={{ transform: `translateY(${top}px)` }}
       data-row={run.run_id} data-index={index} data-status={run.status}
     >
       <span role="cell" class={`status status-${run.status}`}><StatusMark status={run.status} /><span>{run.status}</span></span>

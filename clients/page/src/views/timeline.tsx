@@ -33,7 +33,13 @@ export function Timeline({ model, state, look, setLook }: Props) {
   const [active, setActive] = useState(-1); // an event's index
   const { follow, setFollow, fresh } = useFollow(state, filter, model);
   const rows = useRows(filter, model, open, narrow);
-  useJump(look, filter, setFollow, setActive);
+  const [shown, show] = useState<{ row: number; top: boolean } | null>(null);
+  useLayoutEffect(() => {
+    if (look.jump === null) return;
+    setFollow(false);
+    setActive(look.jump.index);
+    show({ row: filter.rowOf(look.jump.index), top: true });
+  }, [look.jump]);
   useEffect(() => setOpen(new Set()), [model.life]);
 
   const toggle = useSteady((index: number): void => {
@@ -43,7 +49,9 @@ export function Timeline({ model, state, look, setLook }: Props) {
       if (!next.delete(index)) next.add(index);
       return next;
     });
-    if (!open.has(index)) setFollow(false);
+    if (open.has(index)) return;
+    setFollow(false);
+    show({ row: filter.rowOf(index), top: false });
   });
   const change = (part: Partial<Wanted>): void => setLook({ wanted: { ...look.wanted, ...part }, jump: null });
   const closed = CLOSED.includes(state.status);
@@ -54,7 +62,7 @@ export function Timeline({ model, state, look, setLook }: Props) {
       <div class="timeline-frame">
         <VirtualList
           class="events" role="list" label="Events" rows={rows} active={activeRow} onActive={(row) => setActive(filter.at(row))}
-          follow={follow} onFollow={setFollow}
+          follow={follow} onFollow={setFollow} show={shown}
           row={(row, top, focused) => {
             const index = filter.at(row);
             return (
@@ -113,18 +121,6 @@ function useFollow(state: RunState, filter: Filter, model: RunModel) {
   });
   left.current = Math.min(left.current, filter.count);
   return { follow, setFollow, fresh: follow ? 0 : filter.count - left.current };
-}
-
-/** Goes to an event when that is asked for. */
-function useJump(look: Look, filter: Filter, setFollow: (on: boolean) => void, setActive: (index: number) => void): void {
-  useLayoutEffect(() => {
-    if (look.jump === null) return;
-    setFollow(false);
-    setActive(look.jump.index);
-    const scroller = document.querySelector<HTMLElement>(".events");
-    const height = document.querySelector<HTMLElement>(".events [data-seq]")?.offsetHeight ?? ROW;
-    scroller?.scrollTo({ top: Math.max(0, (filter.rowOf(look.jump.index) - 1) * height) });
-  }, [look.jump]);
 }
 
 interface EndProps {

@@ -9,7 +9,7 @@ import { Live } from "../ui/live.js";
 import { Notice } from "../ui/parts.js";
 import { VirtualList } from "../ui/virtual.js";
 import { EmptyView } from "./empty.js";
-import { RunHeads, RunRow } from "./runrow.js";
+import { RunHeads, RunRow, SpokenHeads } from "./runrow.js";
 import { Sample } from "./sample.js";
 
 const WISHES: readonly Wish[] = ["all", "queued", "running", "rendering", "completed", "failed", "cancelled"];
@@ -70,7 +70,8 @@ function useShown(session: Session, wish: Wish, busy: { current: boolean }) {
   const { list } = session.shelf;
   const begun = useRef<Set<string>>(new Set());
   const seen = useRef<Set<string>>(new Set());
-  const all = useMemo(() => list.matching(wish), [list.version, wish]);
+  const { since } = session.shelf.page(wish);
+  const all = useMemo(() => list.matching(wish, since), [list.version, wish, since]);
   const settled = session.shelf.page(wish).cursor !== undefined;
   const oldest = Math.min(...[...seen.current].map((id) => list.get(id)?.created_at ?? Infinity));
   const fresh = all.filter((id) => !seen.current.has(id) && (list.get(id)?.created_at ?? 0) >= oldest);
@@ -117,8 +118,8 @@ function List({ session, wish }: { session: Session; wish: Wish }) {
       <div class="runs-frame" onPointerEnter={() => (pointed.current = true)} onPointerLeave={() => (pointed.current = false)}>
         <VirtualList
           class="runs" role="table" label={`Runs, newest first${wish === "all" ? "" : `, ${wish}`}`} rows={rows}
-          head={<RunHeads />} active={Math.min(active, shown.length - 1)} onActive={setActive} onScroll={(top) => (away.current = top > 4)}
-          attributes={{ "aria-rowcount": shown.length, "aria-colcount": 7 }}
+          head={<RunHeads />} back={<SpokenHeads />} active={Math.min(active, shown.length - 1)} onActive={setActive} onScroll={(top) => (away.current = top > 4)}
+          attributes={{ "aria-rowcount": shown.length + 1, "aria-colcount": 7 }}
           row={(index, top, focused) => {
             const run = shelf.list.get(shown[index] as string);
             return run === undefined ? <div key={index} /> : (
