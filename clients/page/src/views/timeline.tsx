@@ -53,11 +53,16 @@ export function Timeline({ model, state, look, setLook }: Props) {
     setFollow(false);
     show({ row: filter.rowOf(index), top: false });
   });
+  const escape = (event: KeyboardEvent): void => {
+    if (event.key !== "Escape" || event.defaultPrevented || open.size === 0) return;
+    setOpen(new Set());
+    document.querySelector<HTMLElement>('.events [data-focus][tabindex="0"]')?.focus({ preventScroll: true });
+  };
   const change = (part: Partial<Wanted>): void => setLook({ wanted: { ...look.wanted, ...part }, jump: null });
   const closed = CLOSED.includes(state.status);
   const activeRow = active < 0 ? (follow ? rows.count - 1 : Math.min(0, rows.count - 1)) : Math.min(filter.rowOf(active), rows.count - 1);
   return (
-    <div class="timeline" data-shown={rows.count} data-follow={follow}>
+    <div class="timeline" data-shown={rows.count} data-follow={follow} onKeyDown={escape}>
       <Filters model={model} wanted={look.wanted} change={change} shown={filter.count} done={done} follow={follow} setFollow={setFollow} />
       <div class="timeline-frame">
         <VirtualList
