@@ -1,0 +1,125 @@
+/** One user's page: the client, and what is known of the feed, the runs and the connection. */
+import { Runfeed } from "../../js/src/client.js";
+import type { RunEvent } from "../../js/src/protocol.js";
+import { Frames } from "./model/frames.js";
+import { Lag } from "./model/lag.js";
+import { Seqs } from "./model/seqs.js";
+import { Strip } from "./model/strip.js";
+import { Wire } from "./model/wire.js";
+import { Shelf } from "./shelf.js";
+import { tappedFetch, tappedSocket } from "./tap.js";
+
+const CLOCKS_AGREE = 2_000; // ms: `Date` has whole seconds, and an answer takes its time
+
+export class Session {
+  readonly username: string;
+  readonly client: Runfeed;
+  readonly frames = new Frames();
+  readonly shelf: Shelf;
+  readonly lag = new Lag();
+  readonly strip = new Strip();
+  readonly wire = new Wire();
+  /** Ids that came since the page was opened. */
+  readonly ids = new Seqs();
+  /** The server's clock less ours, ms; 0 when they agree. */
+  skew = 0;
+  cut = false;
+  /** The stream was cut, and has come back since. */
+  back = false;
+  /** Polls that were answered since the stream was lost. */
+  polledSince = 0;
+  version = 0;
+  readonly #listeners = new Set<(urgent: boolean) => void>();
+  #pollsAtLoss = 0;
+  #brought = 0; // by polls, since the connection last changed
+  #stop: (() => void)[] = [];
+
+  constructor(username: string) {
+    this.username = username;
+    this.client = new Runfeed({ username, WebSocket: tappedSocket(this.frames), fetch: tappedFetch(this.frames) });
+    this.shelf = new Shelf(this.client, this.#tell);
+  }
+
+  start(): void {
+    const feed = this.client.feed();
+    const change = (): void => {
+      if (!this.shelf.complete && feed.snapshot().loaded) this.shelf.feedIsThere();
+      this.shelf.look();
+      this.#tell();
+    };
+    const reset = (): void => {
+      this.ids.restart();
+      this.shelf.restart();
+    };
+    this.#stop = [
+      feed.subscribe({ event: this.#event, change, reset }),
+      this.client.onConnection(this.#connection),
+      this.shelf.start(),
+    ];
+    void this.#compareClocks();
+  }
+
+  stop(): void {
+    for (const stop of this.#stop) stop();
+    this.client.close();
+  }
+
+  /** Now, by the server's clock: unix seconds. */
+  now(): number {
+    return (Date.now() + this.skew) / 1000;
+  }
+
+  setCut(on: boolean): void {
+    this.cut = on;
+    this.back = false;
+    this.client.cut(on);
+    this.#tell(true);
+  }
+
+  /** Calls back when something is another; urgent: somebody waits to see it. */
+  subscribe = (listener: (urgent: boolean) => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  };
+
+  #tell = (urgent = false): void => {
+    this.version += 1;
+    for (const each of this.#listeners) each(urgent);
+  };
+
+  #event = (event: RunEvent): void => {
+    const now = Date.now();
+    const live = this.client.connection().state === "open";
+    if (typeof event.recorded_at === "number") this.lag.take(now - 1000 * event.recorded_at);
+    this.strip.take(now, live ? "stream" : "poll");
+    if (!live) this.#brought += 1;
+    this.ids.take(event.id);
+    this.shelf.happened(event);
+  };
+
+  #connection = (): void => {
+    const connection = this.client.connection();
+    const now = Date.now();
+    const open = connection.state === "open";
+    const was = this.wire.lostAt;
+    this.strip.connected(now, open);
+    this.wire.changed(now, connection, this.#brought, this.cut);
+    this.#brought = 0;
+    if (this.wire.lostAt !== null && was === null) this.#pollsAtLoss = connection.polls;
+    if (was !== null && open) this.back = true;
+    this.polledSince = open ? 0 : connection.polls - this.#pollsAtLoss;
+    this.#tell(was !== this.wire.lostAt);
+  };
+
+  async #compareClocks(): Promise<void> {
+    try {
+      const began = Date.now();
+      const { headers } = await fetch("api/v1/config", { method: "HEAD", cache: "no-store" });
+      const server = Date.parse(headers.get("Date") ?? "") + 500;
+      const skew = server - (began + Date.now()) / 2;
+      if (Math.abs(skew) > CLOCKS_AGREE) this.skew = skew;
+    } catch {
+      // Then they are taken to agree.
+    }
+  }
+}
