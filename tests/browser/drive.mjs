@@ -16,6 +16,7 @@ const FLAGS = [
 
 class Tab {
   requests = 0;
+  cost = null;
   polls = [];
   sockets = [];
   errors = [];
@@ -59,8 +60,8 @@ class Tab {
       terminal: document.querySelector("#state")?.dataset.terminal === "true",
       transport: document.querySelector("#state")?.dataset.transport ?? "",
     }));
-    const { requests, polls, sockets, errors, crashes } = this;
-    return { ...shown, requests, polls, sockets, errors, crashes };
+    const { requests, polls, sockets, errors, crashes, cost } = this;
+    return { ...shown, requests, polls, sockets, errors, crashes, cost };
   }
 }
 
@@ -109,6 +110,33 @@ const commands = {
       Object.defineProperty(document, "visibilityState", { configurable: true, get: () => (hidden ? "hidden" : "visible") });
       document.dispatchEvent(new Event("visibilitychange"));
     }, !on);
+  },
+  async click(tab, { selector }) {
+    await tab.page.click(selector, { timeout: WAIT_MS });
+  },
+  async find(tab, { selector }) {
+    await tab.page.waitForSelector(selector, { state: "attached", timeout: WAIT_MS });
+  },
+  // What a page costs from here to the next time: its main thread's work, its longest task, the most rows at a time.
+  async measure(tab) {
+    tab.devtools ??= await tab.page.context().newCDPSession(tab.page);
+    await tab.devtools.send("Performance.enable");
+    const { metrics } = await tab.devtools.send("Performance.getMetrics");
+    const seconds = metrics.find(({ name }) => name === "TaskDuration").value;
+    const { longest, rows } = await tab.page.evaluate(() => {
+      const rowsNow = () => document.querySelectorAll("[data-index]").length;
+      const before = { ...window.measured };
+      if (!window.measured) {
+        const seen = (entries) => entries.forEach(({ duration }) => (measured.longest = Math.max(measured.longest, duration)));
+        new PerformanceObserver((list) => seen(list.getEntries())).observe({ type: "longtask" });
+        const count = () => (measured.rows = Math.max(measured.rows, rowsNow()));
+        new MutationObserver(count).observe(document.body, { childList: true, subtree: true });
+      }
+      window.measured = { longest: 0, rows: rowsNow() };
+      return before;
+    });
+    tab.cost = { seconds: seconds - (tab.seconds ?? seconds), longest_ms: longest ?? 0, rows: rows ?? 0 };
+    tab.seconds = seconds;
   },
   async goto(tab, { url }) {
     await tab.page.goto(url);

@@ -24,6 +24,15 @@ class Socket:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a page cost between two looks: its main thread's work, its longest task, the most rows that it held."""
+
+    seconds: float
+    longest_ms: float
+    rows: int
+
+
+@dataclass(frozen=True)
 class State:
     """What a page shows and what its browser did until now."""
 
@@ -36,6 +45,7 @@ class State:
     causes: list[str]  # of those among the polls that say why they ask: the others read a history
     sockets: list[Socket]
     errors: list[str]
+    cost: Cost | None = None  # since the look before the last
 
     @classmethod
     def of(cls, said: dict[str, Any]) -> Self:
@@ -51,6 +61,7 @@ class State:
             causes=[poll["cause"] for poll in said["polls"] if poll["cause"] is not None],
             sockets=[Socket(**socket) for socket in said["sockets"]],
             errors=said["errors"],
+            cost=Cost(**said["cost"]) if said["cost"] else None,
         )
 
 
@@ -100,6 +111,20 @@ class Tab:
     def visible(self, on: bool) -> State:
         """The tab is hidden, or shown again."""
         return self._do("visible", on=on)
+
+    def click(self, selector: str) -> State:
+        """Click what this finds."""
+        return self._do("click", selector=selector)
+
+    def find(self, selector: str) -> State:
+        """Wait until the page has this."""
+        return self._do("find", selector=selector)
+
+    def cost(self) -> Cost:
+        """What the page cost since this was asked before."""
+        cost = self._do("measure").cost
+        assert cost is not None
+        return cost
 
     def goto(self, url: str) -> State:
         """Load this page."""

@@ -45,6 +45,10 @@ class Stack:
         }
         return f"{self.site}/{of}?{urlencode(query)}"
 
+    def live_page(self, path: str = "") -> str:
+        """The URL of the page that the API serves; path: behind the `#`."""
+        return f"http://127.0.0.1:{self.environ['API_PORT']}/{path and '#'}{path}"
+
     def new_run(self, run_id: str, username: str) -> None:
         """A worker begins a run."""
         call(self.environ["API_PORT"], "POST", "/api/v1/runs", {"run_id": run_id, "username": username})

@@ -202,7 +202,7 @@ export class Machine {
   }
 
   #arrive(now: number, event: RunEvent): void {
-    if (event.id === undefined) return this.#watchers.spread(event);
+    if (typeof event.id !== "number") return this.#watchers.spread(event);
     if (this.cursor === null) this.#anchor(now, event.id - 1);
     for (const each of this.#order.arrive(event)) this.#watchers.spread(each);
     this.#watchHole(now + HOLE);
@@ -252,17 +252,18 @@ export class Machine {
     }
     if (this.cursor === null) this.#anchor(now, head);
     if (!to.loaded) this.#watchers.complete(to, head, status);
+    to.due = events.length > 0 ? now : now + HOLE; // not even what the stream told of is there yet
   }
 
   #polled(now: number, { request, scope }: Asked, events: RunEvent[], next: number, head: number): void {
     this.polls += 1;
     const cursor = this.cursor as number;
+    if (next > cursor) this.#watchers.reload(now, next, scope); // first: what they are given now may not be the next
     for (const event of events) {
       if ((event.id as number) <= cursor) continue;
       this.#pollBrought = true;
       this.#watchers.spread(event);
     }
-    if (next > cursor) this.#watchers.reload(now, next, scope);
     for (const each of this.#order.advance(next)) this.#watchers.spread(each);
     if (next < head) return this.#poll(request.cause as Cause);
     if (this.#pollBrought) this.#pace.news(now);
@@ -326,8 +327,7 @@ export class Machine {
   }
 
   #cause(): Cause {
-    if (this.link.state === "open") return "ws_idle";
-    return this.link.everOpen ? "ws_down" : "ws_never";
+    return this.link.state === "open" ? "ws_idle" : this.link.everOpen ? "ws_down" : "ws_never";
   }
 
   #poll(cause: Cause): void {

@@ -39,7 +39,8 @@ def details(action: actions.Give | actions.Reset | actions.Loaded | actions.Prob
     """What is said of the one whom it is for."""
     if isinstance(action, actions.Give):
         kind = action.event["type"]
-        return f" {action.event.get('id', '-')}" + ("" if kind == "step" else f" {kind}")
+        number = action.event.get("id")
+        return f" {'-' if number is None else number}" + ("" if kind == "step" else f" {kind}")
     if isinstance(action, actions.Reset):
         return f" epoch={or_null(action.said['epoch'])} head={or_null(action.said['head'])}"
     if isinstance(action, actions.Loaded):

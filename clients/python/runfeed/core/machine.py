@@ -72,9 +72,8 @@ class Machine:
     @property
     def transport(self) -> Transport:
         """How events come."""
-        if self.link.state == "open":
-            return self.link.kind
-        return "poll" if self.polls > 0 and self.failed is None else "none"
+        polling = self.polls > 0 and self.failed is None
+        return self.link.kind if self.link.state == "open" else "poll" if polling else "none"
 
     @property
     def due(self) -> float | None:
@@ -260,6 +259,7 @@ class Machine:
             self._anchor(now, head)
         if not to.loaded:
             self._watchers.complete(to, head, status_of(body))
+            to.due = now if events else now + HOLE  # not even what the stream told of is there yet
 
     def _polled(self, now: float, asked: Asked, body: dict[str, Any]) -> None:
         self.polls += 1
