@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,9 @@ MANY_CONNECTIONS = {"max_connections": "300"}  # tests open pools of several pro
 
 def pytest_configure(config: pytest.Config) -> None:
     """The marker of tests that the second lane of .ci/run leaves out."""
+    # A shell starts what runs in the background deaf to Ctrl-C, and children inherit that: here it is tested.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "any_server: says nothing about the servers' versions, so it is run once")
 
 

