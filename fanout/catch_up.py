@@ -162,7 +162,7 @@ class CatchUp:
             return
         for feed in [feed for feed in hub.router.behind if feed.since is not None and now - feed.since > HOLE_MOST]:
             log.warning("fanout.hole_closed", seconds=HOLE_MOST)
-            hub.close_feed(feed, "history away")
+            hub.close_feed(feed, "history_away")
 
     # Events.
 

@@ -21,9 +21,9 @@ def heartbeat(head: int | None, epoch: str | None) -> bytes:
     return control("heartbeat", head=head, epoch=epoch)
 
 
-def closing(code: int, retry_ms: int) -> bytes:
-    """The socket will be closed; come back after `retry_ms` milliseconds."""
-    return control("closing", code=code, retry_in_ms=retry_ms)
+def closing(code: int, retry_ms: int, reason: str) -> bytes:
+    """The socket will be closed; come back after `retry_ms` milliseconds. reason: for programs, as a refusal's code."""
+    return control("closing", code=code, retry_in_ms=retry_ms, reason=reason)
 
 
 def sse_comment(word: bytes, head: int | None) -> bytes:

@@ -192,9 +192,9 @@ class Connection(Door):
         elif (protocol := self.library()).state is State.OPEN:
             protocol.data_to_send()  # pongs that found the door shut
             if wait_ms is not None:
-                reason = f"retry in {wait_ms} ms"
                 if self.admission.controls:
-                    self.transport.write(controls.closing(code, wait_ms))
+                    self.transport.write(controls.closing(code, wait_ms, reason))
+                reason = f"retry in {wait_ms} ms"
             protocol.send_close(code, reason)
             self.transport.write(b"".join(protocol.data_to_send()))
 

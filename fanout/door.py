@@ -193,7 +193,7 @@ class Door(asyncio.BufferedProtocol):
         if code == 1013:
             wait = retry_ms()
             self.flush()
-            self.transport.write(controls.closing(code, wait))
+            self.transport.write(controls.closing(code, wait, refusal.code))
             protocol.send_close(code, f"retry in {wait} ms")
         else:
             protocol.send_close(code, refusal.detail.encode()[:120].decode(errors="ignore"))

@@ -5,7 +5,6 @@ skipped and say how to get them; with CI=true they fail.
 """
 
 import functools
-import json
 import os
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 
 from tests.browser.driver import HERE, Browser
 from tests.browser.stack import Stack
+from tests.support import node
 from tests.support.processes import clean_environ, services
 
 CHROMIUM = os.environ.get("CHROMIUM_BIN", "/usr/bin/chromium")
@@ -29,27 +29,13 @@ def missing() -> list[str]:
     commands = []
     if not shutil.which(CHROMIUM):
         commands.append("apt-get install --no-install-recommends chromium   (or set CHROMIUM_BIN)")
-    if not shutil.which("node") or not shutil.which("npm"):
-        commands.append("Node.js 20 or later with npm, by whatever way you install it (Debian 12 packages 18)")
-    wanted = json.loads((HERE / "package.json").read_text())["devDependencies"]
-    for name, version in wanted.items():
-        installed = HERE / "node_modules" / name / "package.json"
-        if not installed.exists() or json.loads(installed.read_text())["version"] != version:
-            commands.append("(cd tests/browser && npm ci)")
-            break
-    return commands
+    return commands + node.missing(HERE)
 
 
 @pytest.fixture(scope="session")
 def programs() -> None:
     """Everything that is not Python is here; else skip, or fail under CI=true."""
-    commands = missing()
-    if not commands:
-        return
-    said = "the browser's tests need:\n  " + "\n  ".join(commands)
-    if os.environ.get("CI") == "true":
-        pytest.fail(said)
-    pytest.skip(said)
+    node.need("the browser's tests", missing())
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -59,15 +45,35 @@ class Quiet(SimpleHTTPRequestHandler):
         """No line a request among pytest's."""
 
 
+def build(source: str, target: Path, *options: str) -> None:
+    """One script out of a page's source."""
+    esbuild = HERE / "node_modules" / ".bin" / "esbuild"
+    command: list[str | Path] = [
+        esbuild,
+        source,
+        "--bundle",
+        "--jsx=automatic",
+        "--log-level=warning",
+        f"--outfile={target}",
+        *options,
+    ]
+    subprocess.run(command, cwd=HERE, check=True, timeout=BUILD_SECONDS)
+
+
 @pytest.fixture(scope="session")
 def site(programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The origin of the built page: a port of its own, so that the API and the hub are another origin to it."""
     directory = tmp_path_factory.mktemp("page")
-    shutil.copy(HERE / "index.html", directory)
-    esbuild = HERE / "node_modules" / ".bin" / "esbuild"
-    options = ["--bundle", "--jsx=automatic", '--define:process.env.NODE_ENV="production"', "--log-level=warning"]
-    command: list[str | Path] = [esbuild, "page.jsx", *options, f"--outfile={directory / 'page.js'}"]
-    subprocess.run(command, cwd=HERE, check=True, timeout=BUILD_SECONDS)
+    for page in ("index.html", "client.html"):
+        shutil.copy(HERE / page, directory)
+    # StrictMode mounts twice in a development build alone; the client's own folder has another React.
+    build("page.jsx", directory / "page.js", '--define:process.env.NODE_ENV="production"')
+    build(
+        "client.jsx",
+        directory / "client.js",
+        '--define:process.env.NODE_ENV="development"',
+        "--alias:react=./node_modules/react",
+    )
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=directory)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

@@ -15,6 +15,8 @@ const FLAGS = [
 ];
 
 class Tab {
+  requests = 0;
+  cost = null;
   polls = [];
   sockets = [];
   errors = [];
@@ -24,8 +26,10 @@ class Tab {
     this.page = page;
     const answers = new Map();
     page.on("request", (request) => {
-      if (!new URL(request.url()).pathname.endsWith("/events")) return;
-      const poll = { status: null };
+      const url = new URL(request.url());
+      this.requests += 1;
+      if (!url.pathname.endsWith("/events")) return;
+      const poll = { status: null, cause: url.searchParams.get("cause") };
       answers.set(request, poll);
       this.polls.push(poll);
     });
@@ -54,9 +58,10 @@ class Tab {
       seqs: [...document.querySelectorAll("li")].map((item) => Number(item.dataset.seq)),
       types: [...document.querySelectorAll("li")].map((item) => item.dataset.type),
       terminal: document.querySelector("#state")?.dataset.terminal === "true",
+      transport: document.querySelector("#state")?.dataset.transport ?? "",
     }));
-    const { polls, sockets, errors, crashes } = this;
-    return { ...shown, polls, sockets, errors, crashes };
+    const { requests, polls, sockets, errors, crashes, cost } = this;
+    return { ...shown, requests, polls, sockets, errors, crashes, cost };
   }
 }
 
@@ -77,6 +82,64 @@ const commands = {
   // Only for time that is itself what is tested: `why` says for what, and nothing can be waited for instead.
   async pass(tab, { milliseconds }) {
     await tab.page.waitForTimeout(milliseconds);
+  },
+  async transport(tab, { name }) {
+    await tab.page.waitForSelector(`#state[data-transport="${name}"]`, { timeout: WAIT_MS });
+  },
+  // No stream opens any more: a proxy that knows nothing of them. What is open stays.
+  async block(tab) {
+    await tab.page.routeWebSocket(/\/ws\?/, (route) => route.close({ code: 1006 }));
+    await tab.page.route(/\/sse\?/, (route) => route.abort());
+  },
+  // Between the page and the hub, from the next load on: the frame of this number is lost on the way.
+  async drop(tab, { seq }) {
+    await tab.page.routeWebSocket(/\/ws\?/, (route) => {
+      const server = route.connectToServer();
+      server.onMessage((message) => {
+        if (!String(message).includes(`"seq":${seq},`)) route.send(message);
+      });
+    });
+  },
+  async online(tab, { on }) {
+    await tab.page.context().setOffline(!on);
+  },
+  // Headless tabs are always looked at: the page is told what it would be told.
+  async visible(tab, { on }) {
+    await tab.page.evaluate((hidden) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+      Object.defineProperty(document, "visibilityState", { configurable: true, get: () => (hidden ? "hidden" : "visible") });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, !on);
+  },
+  async click(tab, { selector }) {
+    await tab.page.click(selector, { timeout: WAIT_MS });
+  },
+  async find(tab, { selector }) {
+    await tab.page.waitForSelector(selector, { state: "attached", timeout: WAIT_MS });
+  },
+  // What a page costs from here to the next time: its main thread's work, its longest task, the most rows at a time.
+  async measure(tab) {
+    tab.devtools ??= await tab.page.context().newCDPSession(tab.page);
+    await tab.devtools.send("Performance.enable");
+    const { metrics } = await tab.devtools.send("Performance.getMetrics");
+    const seconds = metrics.find(({ name }) => name === "TaskDuration").value;
+    const { longest, rows } = await tab.page.evaluate(() => {
+      const rowsNow = () => document.querySelectorAll("[data-index]").length;
+      const before = { ...window.measured };
+      if (!window.measured) {
+        const seen = (entries) => entries.forEach(({ duration }) => (measured.longest = Math.max(measured.longest, duration)));
+        new PerformanceObserver((list) => seen(list.getEntries())).observe({ type: "longtask" });
+        const count = () => (measured.rows = Math.max(measured.rows, rowsNow()));
+        new MutationObserver(count).observe(document.body, { childList: true, subtree: true });
+      }
+      window.measured = { longest: 0, rows: rowsNow() };
+      return before;
+    });
+    tab.cost = { seconds: seconds - (tab.seconds ?? seconds), longest_ms: longest ?? 0, rows: rows ?? 0 };
+    tab.seconds = seconds;
+  },
+  async goto(tab, { url }) {
+    await tab.page.goto(url);
   },
   async reload(tab) {
     await tab.page.reload();

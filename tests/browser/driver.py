@@ -24,15 +24,28 @@ class Socket:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a page cost between two looks: its main thread's work, its longest task, the most rows that it held."""
+
+    seconds: float
+    longest_ms: float
+    rows: int
+
+
+@dataclass(frozen=True)
 class State:
     """What a page shows and what its browser did until now."""
 
     seqs: list[int]
     types: list[str]
     terminal: bool
+    transport: str  # how the page says that events come; "" when it does not say
+    requests: int  # of any kind, the page's own files too
     polls: list[int | None]  # status; None: no answer yet, or none that the page may see
+    causes: list[str]  # of those among the polls that say why they ask: the others read a history
     sockets: list[Socket]
     errors: list[str]
+    cost: Cost | None = None  # since the look before the last
 
     @classmethod
     def of(cls, said: dict[str, Any]) -> Self:
@@ -42,9 +55,13 @@ class State:
             seqs=said["seqs"],
             types=said["types"],
             terminal=said["terminal"],
+            transport=said["transport"],
+            requests=said["requests"],
             polls=[poll["status"] for poll in said["polls"]],
+            causes=[poll["cause"] for poll in said["polls"] if poll["cause"] is not None],
             sockets=[Socket(**socket) for socket in said["sockets"]],
             errors=said["errors"],
+            cost=Cost(**said["cost"]) if said["cost"] else None,
         )
 
 
@@ -74,6 +91,44 @@ class Tab:
     def let_pass(self, seconds: float, why: str) -> State:
         """Let time pass in the browser: only where the time itself is what is tested, and `why` says what for."""
         return self._do("pass", milliseconds=round(1000 * seconds), why=why)
+
+    def by(self, transport: str) -> State:
+        """Wait until the page says that events come this way."""
+        return self._do("transport", name=transport)
+
+    def block(self) -> State:
+        """From now on no WebSocket and no event stream opens."""
+        return self._do("block")
+
+    def drop(self, seq: int) -> State:
+        """In sockets that open from now on, the run's event of this number is lost on its way to the page."""
+        return self._do("drop", seq=seq)
+
+    def online(self, on: bool) -> State:
+        """The network goes, or comes back."""
+        return self._do("online", on=on)
+
+    def visible(self, on: bool) -> State:
+        """The tab is hidden, or shown again."""
+        return self._do("visible", on=on)
+
+    def click(self, selector: str) -> State:
+        """Click what this finds."""
+        return self._do("click", selector=selector)
+
+    def find(self, selector: str) -> State:
+        """Wait until the page has this."""
+        return self._do("find", selector=selector)
+
+    def cost(self) -> Cost:
+        """What the page cost since this was asked before."""
+        cost = self._do("measure").cost
+        assert cost is not None
+        return cost
+
+    def goto(self, url: str) -> State:
+        """Load this page."""
+        return self._do("goto", url=url)
 
     def reload(self) -> State:
         """Load the page anew: its state begins at nothing, the browser's cache stays."""

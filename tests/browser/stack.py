@@ -35,15 +35,19 @@ class Stack:
     environ: Mapping[str, str]
     site: str  # the origin that serves the page, and nothing of ours
 
-    def page(self, run_id: str, username: str) -> str:
-        """The URL of the page that watches a run."""
+    def page(self, run_id: str, username: str, *, of: str = "") -> str:
+        """The URL of the page that watches a run. of: "" for the seed's hook, `client.html` for our own."""
         query = {
             "api": f"http://127.0.0.1:{self.environ['API_PORT']}",
             "ws": f"ws://127.0.0.1:{self.environ['FANOUT_PORT']}",
             "run_id": run_id,
             "username": username,
         }
-        return f"{self.site}/?{urlencode(query)}"
+        return f"{self.site}/{of}?{urlencode(query)}"
+
+    def live_page(self, path: str = "") -> str:
+        """The URL of the page that the API serves; path: behind the `#`."""
+        return f"http://127.0.0.1:{self.environ['API_PORT']}/{path and '#'}{path}"
 
     def new_run(self, run_id: str, username: str) -> None:
         """A worker begins a run."""

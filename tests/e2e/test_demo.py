@@ -18,13 +18,13 @@ def test_demo_starts_a_stack(data_directories: Callable[[str], DataDirectory]) -
     data.create()
     environ = clean_environ(**free_ports(), RUNFEED_DATA=str(data.path))
     with program([CHECKOUT / "dev", "demo"], environ, data.path / "out") as running:
-        running.says("byte for byte")
+        running.says("event by event")
         assert running.process.wait(30) == 0
         running.assert_nothing_left()
     output = running.output()
 
-    assert len(re.findall(r"node_completed \w+ ", output)) == 7
-    assert "16 frames came on the socket, 16 are in GET /runs/<id>/events: the same" in output
+    assert len(re.findall(r"step_completed \w+ ", output)) == 7
+    assert "16 events were watched, 16 are in GET /runs/<id>/events: the same" in output
 
 
 def test_demo_uses_a_running_stack(migrated_database_url: str, redis_url: str, tmp_path: Path) -> None:
@@ -34,9 +34,9 @@ def test_demo_uses_a_running_stack(migrated_database_url: str, redis_url: str, t
     (folder / "a.py").write_text("def a(): ...\n")
     with services(migrated_database_url, redis_url, tmp_path) as environ:
         with program([CHECKOUT / "dev", "demo", folder], environ, tmp_path / "out") as running:
-            running.says("byte for byte")
+            running.says("event by event")
             assert running.process.wait(30) == 0
-        run_id = re.findall(r"^run (\S+), watched on", running.output(), re.MULTILINE)[0]
+        run_id = re.findall(r"^run (\S+), watched by", running.output(), re.MULTILINE)[0]
         run = call(environ["API_PORT"], "GET", f"/api/v1/runs/{run_id}").json()
 
     assert running.output().startswith("using the stack on ")
@@ -49,7 +49,7 @@ def test_failed_job_is_reported(migrated_database_url: str, redis_url: str, tmp_
     (tmp_path / "empty").mkdir()
     with services(migrated_database_url, redis_url, tmp_path) as environ:
         with program([CHECKOUT / "dev", "demo", tmp_path / "empty"], environ, tmp_path / "out") as running:
-            running.says("byte for byte")
+            running.says("event by event")
             assert running.process.wait(30) == 1
 
     assert "workflow_failed" in running.output()
@@ -62,7 +62,7 @@ def test_interrupted_demo(data_directories: Callable[[str], DataDirectory]) -> N
     data.create()
     environ = clean_environ(**free_ports(), RUNFEED_DATA=str(data.path))
     with program([CHECKOUT / "dev", "demo"], environ, data.path / "out") as running:
-        running.says("node_started scan")
+        running.says("step_started scan")
         running.end(signal.SIGINT)
         running.assert_nothing_left()
 

@@ -1,4 +1,4 @@
-"""The packages as somebody installs them who wants the hub alone."""
+"""The packages as somebody installs them who wants the hub alone, or the client."""
 
 import json
 import re
@@ -59,3 +59,18 @@ def test_fanout_alone(tmp_path: Path) -> None:
 
     assert re.search(r"\d+ passed", output)
     assert "skipped" not in output
+
+
+@pytest.mark.install
+@pytest.mark.timeout(180)  # it installs packages
+def test_client_alone(tmp_path: Path) -> None:
+    """`pip install` of the Python client brings that package and nothing else, its types and its command."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv/bin/python"
+    before = set(run(python, "-m", "pip", "list", "--format=freeze", cwd=tmp_path).split())
+    run(python, "-m", "pip", "install", "--quiet", CHECKOUT / "clients/python", cwd=tmp_path)
+    after = set(run(python, "-m", "pip", "list", "--format=freeze", cwd=tmp_path).split())
+
+    assert after - before == {"runfeed==0.1.0"}
+    assert run(tmp_path / "venv/bin/runfeed", "--version", cwd=tmp_path) == "runfeed 0.1.0\n"
+    assert list(tmp_path.glob("venv/lib/*/site-packages/runfeed/py.typed"))

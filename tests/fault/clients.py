@@ -7,6 +7,7 @@ control     `runfeed.v1`: control frames, and `epoch` with the cursor; silence i
 run_socket  `/ws/runs/{run_id}`
 sse         Server-Sent Events with Last-Event-ID; silence is a reason to come back
 poller      no socket at all
+library     the Python package `runfeed` (library.py)
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tests.fault.checker import Stream
 from tests.fault.clients import Client, Control, Places, Poller, Resuming, RunSocket, Socket
+from tests.fault.library import Library
 from tests.fault.sse import Sse
 
 Act = Callable[[Stream, Places], Client]
@@ -18,6 +19,7 @@ KINDS: dict[str, Act] = {
     "run_socket": RunSocket,
     "one_run": Socket,
     "poller": Poller,
+    "library": Library,
 }
 
 

@@ -21,7 +21,7 @@ LOOK_ALIKES = (
     "alice", "Alice", "ALICE", "alice.", "alice1", "alice11", "alice-1", "alice.1", "alice_1", "alice:1", "alice+1",
     "alice@1", "alice|1", "al", "ali", "alic", "bob", "Bob", "bob1", "b",
 )  # fmt: skip
-MIX = ("plain", "resuming", "control", "sse", "run_socket", "one_run", "poller")
+MIX = ("plain", "resuming", "control", "sse", "run_socket", "one_run", "poller", "library")
 CLIENTS = 50
 QUIET = 8  # users whose feeds are silent but for what a row adds: what is lost there, no later event reveals
 BROKEN_LINE = 3  # every third client is behind the doors that rows break

@@ -1,5 +1,6 @@
 """Ports for servers that are stopped and started again: the kernel never gives them to an outgoing connection."""
 
+import os
 import random
 import socket
 
@@ -11,8 +12,10 @@ def steady_port(*beside: int) -> int:
 
     beside: the ports that are so much higher are free as well.
     """
+    # Tests run in several processes: each has ports of its own, for one that is free now may be another's in a moment.
+    lane = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
     while True:
-        port = random.randrange(*RANGE)
+        port = random.randrange(RANGE[0] + lane, RANGE[1], int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
         if all(free(port + more) for more in (0, *beside)):
             return port
 

@@ -141,9 +141,9 @@ class Proxy:
         for connection in list(self._connections):
             connection.abort()
 
-    async def start(self) -> None:
-        """Listens."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def start(self, port: int = 0) -> None:
+        """Listens, on this port or on a free one."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:

@@ -14,7 +14,12 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 FILE_LINES = 400
 FUNCTION_LINES = 60
 FUNCTION_P90 = 25
-NEIGHBOURS = {"fanout": "orchestrator_api", "orchestrator_api": "fanout"}
+CLIENT = "clients/python/runfeed"
+NEIGHBOURS = {
+    "fanout": {"orchestrator_api", "runfeed"},
+    "orchestrator_api": {"fanout", "runfeed"},
+    CLIENT: {"fanout", "orchestrator_api"},
+}
 PURE = (
     "fanout/route.py",
     "fanout/feed.py",
@@ -25,10 +30,23 @@ PURE = (
     "orchestrator_api/groups.py",
     "orchestrator_api/polls.py",
     "orchestrator_api/transaction.py",
+    f"{CLIENT}/names.py",
+    f"{CLIENT}/content.py",
+    f"{CLIENT}/verdict.py",
+    f"{CLIENT}/commands/output.py",
+    f"{CLIENT}/sse.py",
+    *(
+        f"{CLIENT}/core/{name}.py"
+        for name in ("actions", "asked", "link", "machine", "order", "pace", "protocol", "subscription", "watchers")
+    ),
 )
 IO_MODULES = {"aiohttp", "asyncio", "asyncpg", "os", "redis", "select", "socket", "ssl", "time", "uvloop", "websockets"}
 STANDARD_ONLY = ("deploy/local",)
 DEMO = "deploy/local/demo.py"  # a client of the services: it needs an HTTP and a WebSocket library
+WATCHER = {
+    f"{CLIENT}/{name}.py" for name in ("client", "driver", "places", "reader", "sse", "streams", "sync", "watch")
+}  # modules of the client that need its extra `watch`, and a newer Python
+REPORTER_PYTHON = (3, 9)  # `requires-python` of the client
 SLEEPERS = "tests/support/"
 # Built from parts, so that this file does not break the rule that it keeps.
 MACHINE_PATHS = re.compile(
@@ -51,11 +69,18 @@ def tracked() -> list[str]:
 
 
 PYTHON = [path for path in tracked() if path.endswith(".py")]
+SCRIPTS = (".ts", ".tsx", ".mjs")  # other languages that we write in
+GENERATED = "orchestrator_api/page/"  # nobody reads it
 
 
 def parsed(path: str) -> ast.Module:
     """A file's syntax tree."""
     return ast.parse((CHECKOUT / path).read_text(), path)
+
+
+def package_of(path: str) -> str:
+    """The top-level package that a file belongs to."""
+    return path.removeprefix("clients/python/").split("/")[0]
 
 
 def imports(path: str) -> Iterator[tuple[int, str]]:
@@ -65,7 +90,7 @@ def imports(path: str) -> Iterator[tuple[int, str]]:
             for alias in node.names:
                 yield node.lineno, alias.name.split(".")[0]
         elif isinstance(node, ast.ImportFrom):
-            yield node.lineno, path.split("/")[0] if node.level else (node.module or "").split(".")[0]
+            yield node.lineno, package_of(path) if node.level else (node.module or "").split(".")[0]
 
 
 def functions(path: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -82,8 +107,8 @@ def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 @pytest.mark.parametrize("package", sorted(NEIGHBOURS))
 def test_neighbours_are_strangers(package: str) -> None:
-    """No service imports the other, nor what starts them."""
-    forbidden = {NEIGHBOURS[package], "deploy", "tests"}
+    """No service imports the other, nor a client, nor what starts them; no client imports a service."""
+    forbidden = NEIGHBOURS[package] | {"deploy", "tests"}
     found = [
         f"{path}:{line} imports {module}"
         for path in PYTHON
@@ -119,11 +144,38 @@ def test_local_is_standard_library_only() -> None:
     assert found == []
 
 
+def test_reporter_is_standard_library_only() -> None:
+    """A worker's image needs no package for the reporter and its commands."""
+    import sys
+
+    found = [
+        f"{path}:{line} imports {module}"
+        for path in PYTHON
+        if path.startswith(CLIENT) and path not in WATCHER
+        for line, module in imports(path)
+        if module not in sys.stdlib_module_names and module != "runfeed"
+    ]
+
+    assert found == []
+
+
+def test_reporter_is_for_old_pythons() -> None:
+    """The reporter is written in what the oldest Python that it promises can read."""
+    project = tomllib.loads((CHECKOUT / "clients/python/pyproject.toml").read_text())["project"]
+
+    assert project["requires-python"] == ">=" + ".".join(map(str, REPORTER_PYTHON))
+    assert project["dependencies"] == []
+    for path in PYTHON:
+        if path.startswith(CLIENT) and path not in WATCHER:
+            ast.parse((CHECKOUT / path).read_text(), path, feature_version=REPORTER_PYTHON)
+
+
 def test_file_length() -> None:
-    """No Python file is longer than can be read in one go."""
+    """No file of a program is longer than can be read in one go."""
+    scripts = [path for path in tracked() if path.endswith(SCRIPTS) and not path.startswith(GENERATED)]
     found = [
         f"{path} has {lines} lines, more than {FILE_LINES}"
-        for path in PYTHON
+        for path in PYTHON + scripts
         if (lines := len((CHECKOUT / path).read_text().splitlines())) > FILE_LINES
     ]
 
@@ -142,7 +194,7 @@ def test_function_length() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("package", ["fanout", "orchestrator_api", "deploy"])
+@pytest.mark.parametrize("package", ["fanout", "orchestrator_api", "deploy", CLIENT])
 def test_most_functions_are_short(package: str) -> None:
     """Nine functions in ten of a package have 25 lines or fewer."""
     lengths = sorted(

@@ -12,7 +12,8 @@ import pytest
 from tests.support import readme
 
 CHECKOUT = readme.CHECKOUT
-PAGES = [CHECKOUT / name for name in ("README.md", "CHANGELOG.md", *sorted(map(str, CHECKOUT.glob("docs/**/*.md"))))]
+FOUND = sorted(map(str, [*CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("clients/*/README.md")]))
+PAGES = [CHECKOUT / name for name in ("README.md", "CHANGELOG.md", *FOUND)]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")

@@ -26,6 +26,11 @@ export class Requests {
     return this.#asked.size - (this.polling ? 1 : 0);
   }
 
+  /** The id of the next request. */
+  get next(): number {
+    return this.#last + 1;
+  }
+
   /** There is one poll at a time. */
   get polling(): boolean {
     for (const { subscription } of this.#asked.values()) if (subscription === null) return true;

@@ -3,12 +3,13 @@ import type { Action, Request } from "./actions.js";
 import { Machine } from "./machine.js";
 import { apiBase, hubBase, Places } from "./places.js";
 import { RunfeedError, RUN_ID, type Status, type Stream, type Transport, USERNAME } from "./protocol.js";
-import { type Heard, openEvents, type OpenStream, openWebSocket } from "./streams.js";
+import { type Heard, openEvents, type OpenStream, openWebSocket, type WebSocketClass } from "./streams.js";
 import { FEED } from "./subscription.js";
-import { type Listener, Store } from "./store.js";
+import { type Listener, Store, tell } from "./store.js";
 import { type Stores, Watch } from "./watch.js";
 
 const LINGER = 250; // ms that a watch stays without listeners: a component that is mounted again keeps it
+const LONGEST_TIMER = 2 ** 31 - 1; // ms; what is longer ends at once
 const HIDDEN_FRAME = 100; // ms between two changes where nothing is painted
 const MOST_OF_RUN = 100_000; // events
 const MOST_OF_FEED = 10_000;
@@ -24,7 +25,7 @@ export interface RunfeedOptions {
   readonly getToken?: (about: { renew: boolean }) => string | Promise<string>;
   /** ms of silence before a poll. */
   readonly pollInterval?: number;
-  readonly WebSocket?: typeof WebSocket;
+  readonly WebSocket?: WebSocketClass;
   readonly fetch?: typeof fetch;
 }
 
@@ -71,15 +72,16 @@ export class Runfeed {
   #stream: OpenStream | null = null;
   #opening = 0; // the number of the last try: what an earlier one says is not heard
   #timer: ReturnType<typeof setTimeout> | null = null;
-  #frame = false;
+  #frame: ReturnType<typeof setTimeout> | null = null; // at the latest then what changed is told
   #pumping = false;
-  #renew = false;
+  #renew = false; // the token was refused
+  #renewal: Promise<string> | null = null;
   #cut = false;
   #closed = false;
   #time = 0;
   #clock = Date.now();
   #connection: Connection | null = null;
-  #told: Connection | null = null; // what the listeners know
+  #told: Connection | null = null; // what the lookers know: some may have read a newer one
   #retryAt = 0; // of #connection, in the machine's time
 
   constructor(options: RunfeedOptions) {
@@ -109,14 +111,14 @@ export class Runfeed {
   /** The user's runs, newest first, and the cursor of the next page. */
   async runs(options: { status?: Status; limit?: number; cursor?: string } = {}): Promise<{ runs: RunInfo[]; cursor: string | null }> {
     const query = new URLSearchParams({ username: this.username });
-    for (const [name, value] of Object.entries(options)) query.set(name, String(value));
+    for (const [name, value] of Object.entries(options)) if (value !== undefined) query.set(name, String(value));
     return (await this.#places.read(`/runs?${query}`, await this.#token())) as never;
   }
 
   /** How events come now; the same object until that changes. */
   connection = (): Connection => {
     const { link, transport, cursor, polls, failed } = this.#machine;
-    const retryAt = link.state === "waiting" ? Date.now() + Math.max(0, link.retryAt - this.#now()) : null;
+    const retryAt = link.state === "waiting" ? Date.now() + link.retryAt - this.#now() : null;
     const now: Connection = { transport, state: link.state, retryAt, cursor, polls, error: failed };
     const old = this.#connection;
     const same = old !== null && now.transport === old.transport && now.state === old.state && now.cursor === old.cursor
@@ -152,6 +154,7 @@ export class Runfeed {
     for (const store of [...this.#stores.values()]) {
       this.#remove(store);
       store.end(null);
+      store.listeners.clear();
     }
   }
 
@@ -163,7 +166,7 @@ export class Runfeed {
 
   #join({ key, after }: Watch, listener: Listener): Store {
     let store = this.#stores.get(key);
-    if (store === undefined) {
+    if (store === undefined || store.over) {
       store = new Store(key, after, key === FEED ? MOST_OF_FEED : MOST_OF_RUN, this.#changed);
       if (this.#closed) store.end(null);
       else this.#add(store);
@@ -183,7 +186,7 @@ export class Runfeed {
   }
 
   #add(store: Store): void {
-    if (this.#stores.size === 0) this.#listen(true);
+    this.#listen(true);
     this.#stores.set(store.key, store);
     if (this.#machine.failed !== null) this.#machine = this.#begin();
     this.#do(() => this.#machine.watch(this.#now(), store.key, store.after));
@@ -228,7 +231,7 @@ export class Runfeed {
     this.#pumping = false;
     if (this.#timer !== null) clearTimeout(this.#timer);
     const due = this.#machine.due;
-    this.#timer = due === null ? null : setTimeout(this.#tick, Math.max(0, due - this.#now()));
+    this.#timer = due === null ? null : setTimeout(this.#tick, Math.min(Math.max(0, due - this.#now()), LONGEST_TIMER));
     this.#paint();
   }
 
@@ -254,8 +257,7 @@ export class Runfeed {
         this.#renew = true;
         return;
       case "fail":
-        for (const store of this.#stores.values()) store.end(action.error);
-        this.#stores.clear(); // who watches again begins again
+        for (const store of this.#stores.values()) store.end(action.error); // still shown; who joins begins again
         this.#listen(false);
     }
   }
@@ -305,30 +307,45 @@ export class Runfeed {
     this.#do(() => machine.answered(this.#now(), request.id, answer));
   }
 
+  /** There is one renewal for all who ask meanwhile; one that failed is tried again. */
   async #token(): Promise<string | null> {
     const { getToken } = this.#options;
     if (getToken === undefined) return null;
-    const renew = this.#renew;
-    this.#renew = false;
-    return getToken({ renew });
+    if (!this.#renew) return getToken({ renew: false });
+    const renewal = (this.#renewal ??= (async () => getToken({ renew: true }))());
+    try {
+      const token = await renewal;
+      this.#renew = false;
+      return token;
+    } finally {
+      if (this.#renewal === renewal) this.#renewal = null;
+    }
   }
 
   /** What changed is told once a frame: nobody sees more. */
   #paint(): void {
-    if (this.#frame) return;
-    this.#frame = true;
+    if (this.#frame !== null) return;
     const flush = (): void => {
-      this.#frame = false;
-      const dirty = [...this.#dirty];
-      this.#dirty.clear();
-      for (const store of dirty) store.flush();
-      const before = this.#told;
-      this.#told = this.connection();
-      if (this.#told !== before) for (const each of this.#lookers) each();
+      if (this.#frame === timer) this.#flush();
     };
-    const painted = typeof requestAnimationFrame === "function" && typeof document === "object" && !document.hidden;
-    if (painted) requestAnimationFrame(flush);
-    else setTimeout(flush, HIDDEN_FRAME);
+    // No frame comes to a page that is hidden, and none that was asked for before it was: time is waited for as well.
+    const timer = setTimeout(flush, HIDDEN_FRAME);
+    this.#frame = timer;
+    if (typeof requestAnimationFrame === "function" && !(typeof document === "object" && document.hidden)) {
+      requestAnimationFrame(flush);
+    }
+  }
+
+  #flush(): void {
+    if (this.#frame !== null) clearTimeout(this.#frame);
+    this.#frame = null;
+    const dirty = [...this.#dirty];
+    this.#dirty.clear();
+    for (const store of dirty) store.flush();
+    const now = this.connection();
+    if (now === this.#told) return;
+    this.#told = now;
+    for (const each of this.#lookers) tell(each);
   }
 
   #wake = (): void => {

@@ -2,4 +2,5 @@
 export { Runfeed, type Connection, type RunfeedOptions, type RunInfo } from "./client.js";
 export { RunfeedError, type Reset, type RunEvent, type Status, type Transport } from "./protocol.js";
 export type { Listener, Snapshot } from "./store.js";
+export type { WebSocketClass } from "./streams.js";
 export type { Watch } from "./watch.js";

@@ -46,7 +46,8 @@ export class Machine {
   #startBy = 0; // until when the first history is waited for
   #resumes = true; // this hub has a history
   #anywhere = false; // the stream was opened without a cursor
-  #renewed = false; // the token that was refused is the second
+  #fresh: number | null = null; // requests from this one on have a token that was renewed, and nothing has proved it yet
+  #freshStream = false; // so has the stream
   #pollBrought = false; // an earlier page of this poll had events
 
   constructor({ pollInterval = 4_000, kinds = ["websocket", "sse"], random = Math.random }: MachineOptions = {}) {
@@ -75,7 +76,8 @@ export class Machine {
   /** When `tick` is to be called next, or null. */
   get due(): number | null {
     if (this.failed !== null) return null;
-    const times = [this.link.state === "waiting" ? this.#connectAt() : this.link.due];
+    const waits = this.link.state === "waiting" && this.link.due !== null;
+    const times = [waits ? this.#connectAt() : this.link.due];
     if (this.#mayPoll()) times.push(this.#pace.due, this.#holeAt);
     if (this.#requests.loads < LOADS) times.push(...this.#watchers.unread().map((each) => each.due));
     const known = times.filter((time) => time !== null);
@@ -164,7 +166,7 @@ export class Machine {
     const epoch = typeof said["epoch"] === "string" ? said["epoch"] : null;
     if (this.#isForeign(epoch) || said["type"] === "reset") this.#reset(now, epoch, head);
     else this.epoch = epoch ?? this.epoch;
-    if (said["type"] === "connected") this.#open(now, head, true);
+    if (said["type"] === "connected" && this.link.live) this.#open(now, head, true); // a reset may have closed it
     this.#pace.heard(now);
     if (head !== null) this.#head(now, head);
   }
@@ -172,6 +174,8 @@ export class Machine {
   #open(now: number, head: number | null, beats: boolean): void {
     const again = this.link.everOpen;
     this.link.opened(now, beats);
+    if (this.#freshStream) this.#fresh = null;
+    this.#freshStream = false;
     this.#pace.heard(now);
     if (!this.#anywhere || this.cursor === null) return;
     // It began where it is, and we were somewhere already. What is between a poll brings; the first time, that is a
@@ -198,7 +202,7 @@ export class Machine {
   }
 
   #arrive(now: number, event: RunEvent): void {
-    if (event.id === undefined) return this.#watchers.spread(event);
+    if (typeof event.id !== "number") return this.#watchers.spread(event);
     if (this.cursor === null) this.#anchor(now, event.id - 1);
     for (const each of this.#order.arrive(event)) this.#watchers.spread(each);
     this.#watchHole(now + HOLE);
@@ -223,7 +227,7 @@ export class Machine {
     const epoch = typeof body["epoch"] === "string" ? body["epoch"] : null;
     if (this.#isForeign(epoch)) return this.#reset(now, epoch, null);
     this.epoch = epoch ?? this.epoch;
-    this.#renewed = false;
+    if (this.#fresh !== null && asked.request.id >= this.#fresh) this.#fresh = null;
     const events = (Array.isArray(body["events"]) ? body["events"] : []) as RunEvent[];
     const head = Number(body["head"] ?? 0);
     if (asked.subscription === null) this.#polled(now, asked, events, Number(body["next"] ?? 0), head);
@@ -248,17 +252,18 @@ export class Machine {
     }
     if (this.cursor === null) this.#anchor(now, head);
     if (!to.loaded) this.#watchers.complete(to, head, status);
+    to.due = events.length > 0 ? now : now + HOLE; // not even what the stream told of is there yet
   }
 
   #polled(now: number, { request, scope }: Asked, events: RunEvent[], next: number, head: number): void {
     this.polls += 1;
     const cursor = this.cursor as number;
+    if (next > cursor) this.#watchers.reload(now, next, scope); // first: what they are given now may not be the next
     for (const event of events) {
       if ((event.id as number) <= cursor) continue;
       this.#pollBrought = true;
       this.#watchers.spread(event);
     }
-    if (next > cursor) this.#watchers.reload(now, next, scope);
     for (const each of this.#order.advance(next)) this.#watchers.spread(each);
     if (next < head) return this.#poll(request.cause as Cause);
     if (this.#pollBrought) this.#pace.news(now);
@@ -268,12 +273,11 @@ export class Machine {
     this.#watchHole(this.#pace.due);
   }
 
-  #bad(now: number, { subscription }: Asked, { status, body, wait = 0 }: Answer): void {
+  #bad(now: number, { subscription, request }: Asked, { status, body, wait = 0 }: Answer): void {
     const code = typeof body?.["code"] === "string" ? body["code"] : status === 0 ? "unreachable" : "http";
     const error = new RunfeedError(code, String(body?.["detail"] ?? (status ? `HTTP ${status}` : "no answer")), status);
     if (status === 410) return this.#reset(now, typeof body?.["epoch"] === "string" ? body["epoch"] : null, null);
-    const refused = status === 401 && !this.#renewed;
-    if (refused) this.#renew();
+    const refused = status === 401 && this.#mayRenew(request.id >= (this.#fresh ?? Infinity));
     const passing = refused || status === 0 || status === 404 || status === 408 || status === 429 || status >= 500;
     if (!passing) return this.#fail(error);
     this.#startBy = now; // no history to wait for
@@ -314,6 +318,7 @@ export class Machine {
   #connect(now: number): void {
     const after = this.#resumes ? this.cursor : null;
     this.#anywhere = after === null;
+    this.#freshStream = this.#fresh !== null;
     this.#actions.push({ do: "connect", kind: this.link.connect(now), after, epoch: after === null ? null : this.epoch });
   }
 
@@ -322,12 +327,11 @@ export class Machine {
   }
 
   #cause(): Cause {
-    if (this.link.state === "open") return "ws_idle";
-    return this.link.everOpen ? "ws_down" : "ws_never";
+    return this.link.state === "open" ? "ws_idle" : this.link.everOpen ? "ws_down" : "ws_never";
   }
 
   #poll(cause: Cause): void {
-    if (!this.#mayPoll()) return;
+    if (!this.#mayPoll() || this.failed !== null) return;
     this.#holeAt = null;
     const scope = this.#watchers.active();
     const runs = scope.map((each) => each.key);
@@ -356,14 +360,17 @@ export class Machine {
   #lost(now: number, code: number, reason: string, disconnect = true): void {
     if (disconnect) this.#actions.push({ do: "disconnect" });
     const comeback = this.link.lost(now, code, reason, this.#random());
-    if (code === 4401 && !this.#renewed) this.#renew();
-    else if (comeback === "never") this.#fail(new RunfeedError("refused", reason || `the hub closed with ${code}`, code));
+    if (code === 4401 && this.#mayRenew(this.#freshStream)) return;
+    if (comeback === "never") this.#fail(new RunfeedError("refused", reason || `the hub closed with ${code}`, code));
     else if (comeback === "without_cursor") this.#reset(now, null, null);
   }
 
-  #renew(): void {
-    this.#renewed = true;
+  /** A token was refused. Whether another is to be tried: not when it was the renewed one. */
+  #mayRenew(fresh: boolean): boolean {
+    if (this.#fresh !== null) return !fresh; // an old one was still on its way
+    this.#fresh = this.#requests.next;
     this.#actions.push({ do: "renew" });
+    return true;
   }
 
   #leave(): void {

@@ -84,7 +84,8 @@ export class Places {
     const headers = { Accept: "application/json", ...(token === null ? {} : { Authorization: `Bearer ${token}` }) };
     try {
       const signal = AbortSignal.timeout(WITHIN);
-      const response = await this.#options.fetch(`${this.#options.api}/api/v1${path}`, { headers, signal, cache: "no-store" });
+      const { api, fetch: call } = this.#options; // called by itself: a browser's fetch is nobody's method
+      const response = await call(`${api}/api/v1${path}`, { headers, signal, cache: "no-store" });
       const body = parseObject(await response.text()); // an answer that breaks off is none
       const seconds = Number(response.headers.get("Retry-After") ?? NaN);
       const wait = seconds >= 0 ? { wait: 1000 * seconds } : {};

@@ -35,11 +35,12 @@ export type Cause = "ws_never" | "ws_gap" | "ws_idle" | "ws_down" | "forced";
 export const SUBPROTOCOL = "runfeed.v1";
 export const RUN_FILTERS = 128; // `run_id`s in one request
 export const CLOSED: readonly Status[] = ["completed", "failed", "cancelled"];
-export const TERMINAL: Readonly<Record<string, Status>> = {
+/** It has no prototype: a type may be any name, also one that every object has, like `constructor`. */
+export const TERMINAL: Readonly<Record<string, Status>> = Object.assign(Object.create(null), {
   workflow_completed: "completed",
   workflow_failed: "failed",
   workflow_cancelled: "cancelled",
-};
+});
 export const RUN_ID = /^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$/;
 export const USERNAME = /^[A-Za-z0-9][A-Za-z0-9._@|:+-]{0,127}$/;
 

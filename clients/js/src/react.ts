@@ -16,9 +16,11 @@ export function RunfeedProvider({ client, children }: { client: Runfeed; childre
 }
 
 const clients = new Map<string, Runfeed>(); // one for each user and place; one that nobody watches costs nothing
+const IDLE: Connection = { transport: "none", state: "idle", retryAt: null, cursor: null, polls: 0, error: null };
 
-function shared(options: RunfeedOptions): Runfeed {
-  const key = JSON.stringify([options.username, options.api, options.hub, options.pollInterval]);
+function shared(key: string, options: RunfeedOptions): Runfeed {
+  // A server renders for many users and watches nothing: this component's own, wherever its API will be.
+  if (typeof window === "undefined") return new Runfeed({ ...options, api: options.api ?? "http://localhost" });
   let client = clients.get(key);
   if (client === undefined) clients.set(key, (client = new Runfeed(options)));
   return client;
@@ -27,8 +29,11 @@ function shared(options: RunfeedOptions): Runfeed {
 /** The client: the one given, that of the provider, or one that all components with the same options share. */
 export function useRunfeed(source?: Runfeed | RunfeedOptions): Runfeed {
   const provided = useContext(Context);
+  const options = source instanceof Runfeed || source === undefined ? null : source;
+  const key = options && JSON.stringify([options.username, options.api, options.hub, options.pollInterval]);
+  const made = useMemo(() => options && shared(key as string, options), [key]);
   if (source instanceof Runfeed) return source;
-  if (source !== undefined) return shared(source);
+  if (made !== null) return made;
   if (provided === null) throw new RunfeedError("invalid", "useRunEvents needs a RunfeedProvider, a Runfeed or {username}");
   return provided;
 }
@@ -36,7 +41,7 @@ export function useRunfeed(source?: Runfeed | RunfeedOptions): Runfeed {
 /** How events come now. */
 export function useConnection(source?: Runfeed | RunfeedOptions): Connection {
   const client = useRunfeed(source);
-  return useSyncExternalStore(client.onConnection, client.connection, client.connection);
+  return useSyncExternalStore(client.onConnection, client.connection, () => IDLE);
 }
 
 export interface RunState extends Snapshot {
@@ -52,6 +57,8 @@ export function useRunEvents(runId: string | null, source?: Runfeed | RunfeedOpt
     return { subscribe: (change: () => void) => watch.subscribe({ change }), snapshot: watch.snapshot };
   }, [client, runId]);
   const snapshot = useSyncExternalStore(store.subscribe, store.snapshot, () => EMPTY);
-  const { transport, error } = useConnection(client);
+  // Of the connection only these two: its cursor moves with every event of every run.
+  const transport = useSyncExternalStore(client.onConnection, () => client.connection().transport, () => IDLE.transport);
+  const error = useSyncExternalStore(client.onConnection, () => client.connection().error, () => IDLE.error);
   return useMemo(() => ({ ...snapshot, error: snapshot.error ?? error, transport }), [snapshot, transport, error]);
 }

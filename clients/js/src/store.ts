@@ -1,5 +1,6 @@
 /** All that is known of one run, or of all of a user's, and who is to be told of it. */
 import { CLOSED, type Reset, type RunEvent, RunfeedError, type Status } from "./protocol.js";
+import { FEED } from "./subscription.js";
 import { add, later, NOTHING, type Summary } from "./summary.js";
 
 /** What is known now. The object, and `events`, are other ones whenever something in them is. */
@@ -118,10 +119,8 @@ export class Store {
 
   historyCame(status: Status | null): void {
     this.#loaded = true;
-    if (status !== null) {
-      this.#summary = { ...this.#summary, status: later(this.#summary.status, status) };
-      this.#error = null;
-    }
+    if (status !== null) this.#summary = { ...this.#summary, status: later(this.#summary.status, status) };
+    if (status !== null || this.key === FEED) this.#error = null; // a run without a status is one that nobody knows yet
     this.#touch();
   }
 

@@ -12,6 +12,17 @@ export interface Heard {
   closed(code: number, reason: string): void;
 }
 
+/** What of a WebSocket is used here: the platform's has it, and that of the package `ws`. */
+export type WebSocketClass = new (url: string, protocols: string[]) => {
+  readonly protocol: string;
+  // any: the events' own types differ from one class to the other.
+  onopen: ((event: any) => void) | null;
+  onmessage: ((event: any) => void) | null;
+  onclose: ((event: any) => void) | null;
+  onerror: ((event: any) => void) | null;
+  close(): void;
+};
+
 export interface OpenStream {
   close(): void;
 }
@@ -21,16 +32,16 @@ const CODES: Readonly<Record<number, number>> = {
   400: 4400, 401: 4401, 403: 4403, 404: 4404, 410: 4409, 429: 1013, 503: 1013,
 };
 
-export function openWebSocket(make: typeof WebSocket, url: string, token: string | null, heard: Heard): OpenStream {
+export function openWebSocket(make: WebSocketClass, url: string, token: string | null, heard: Heard): OpenStream {
   const socket = new make(url, token === null ? [SUBPROTOCOL] : [SUBPROTOCOL, `bearer.${token}`]);
   let over = false;
   socket.onopen = () => {
     if (!over && socket.protocol !== SUBPROTOCOL) heard.opened();
   };
-  socket.onmessage = ({ data }) => {
+  socket.onmessage = ({ data }: { data: unknown }) => {
     if (!over && typeof data === "string") heard.text(data);
   };
-  socket.onclose = ({ code, reason }) => {
+  socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
     if (!over) heard.closed(code, reason);
     over = true;
   };
@@ -60,6 +71,8 @@ async function readEvents(
       const seconds = Number(response.headers.get("Retry-After") ?? NaN);
       end = [CODES[response.status] ?? 1006, seconds >= 0 ? `retry in ${Math.round(1000 * seconds)} ms` : ""];
       await response.body?.cancel();
+    } else if (!/^text\/event-stream\b/i.test(response.headers.get("Content-Type") ?? "")) {
+      await response.body.cancel(); // not the hub: a page to log in, as some networks put before everything
     } else {
       const wait = await readBlocks(response.body, heard, signal);
       if (wait !== null) end = [1012, `retry in ${wait} ms`];

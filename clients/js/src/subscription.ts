@@ -38,7 +38,7 @@ export class Subscription {
   take(event: RunEvent): boolean {
     if (event.type in TERMINAL && this.key !== FEED) this.ended = true;
     const id = event.id;
-    if (id === undefined) return true;
+    if (typeof id !== "number") return true;
     if (this.position !== null && id <= this.position) return false;
     if (!this.loaded) {
       this.#wait(event, id);

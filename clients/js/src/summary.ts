@@ -30,17 +30,23 @@ export function add(summary: Summary, event: RunEvent): Summary {
 function progressOf(event: RunEvent, status: Status): number | null {
   if (status === "completed") return 100;
   const { progress, step_number: step, total_steps: total } = event;
-  const value = progress ?? (event["status"] === "completed" && isCount(step) && isCount(total) ? (100 * step) / total : null);
+  const counts = event["status"] === "completed" && isWhole(step) && isWhole(total) && total > 0;
+  const value = progress ?? (counts ? (100 * step) / total : null);
   return typeof value === "number" && value >= 0 && value <= 100 ? value : null;
 }
 
-function isCount(value: unknown): value is number {
-  return Number.isInteger(value) && (value as number) > 0;
+function isWhole(value: unknown): value is number {
+  return Number.isInteger(value);
+}
+
+/** As the API counts: a character outside of the first plane is one, and not two. */
+function characters(text: string): number {
+  return text.length - (text.match(/[\ud800-\udbff][\udc00-\udfff]/g)?.length ?? 0);
 }
 
 function stepOf(event: RunEvent): string | null {
   for (const name of [event["step_name"], event["node_id"]]) {
-    if (typeof name === "string" && name.length > 0 && name.length <= 256) return name;
+    if (typeof name === "string" && name.length > 0 && characters(name) <= 256) return name;
   }
   return null;
 }

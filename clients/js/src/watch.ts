@@ -70,7 +70,7 @@ export class Watch implements AsyncIterable<RunEvent | Reset> {
   }
 
   #wants({ id }: RunEvent): boolean {
-    return this.after === null || id === undefined || id > this.after;
+    return this.after === null || typeof id !== "number" || id > this.after;
   }
 
   /** Throws what ended it. */

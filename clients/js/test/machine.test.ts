@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { Player, type Vector } from "./vectors.js";
+import { Player, type Vector } from "./support/vectors.js";
 
 const file = new URL("../../../tests/contract/client.json", import.meta.url);
 const { vectors } = JSON.parse(readFileSync(file, "utf8")) as { vectors: Vector[] };

@@ -213,6 +213,7 @@ async def test_closes_instead_of_refusals(hub: HubProcess, peer: Connect, query:
     frames = await raw.everything()
     if code == 1013:
         assert b'"type":"closing"' in frames
+        assert b'"reason":"no_history"' in frames, "this hub has none: a client is told to come without a cursor"
         assert b"retry in " in frames
     assert code.to_bytes(2, "big") in frames
 

@@ -5,42 +5,39 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.demo import conclude, frames_of, shown
+from deploy.local.demo import Event, conclude, shown
 from deploy.local.job import STEPS, Job, JobError, verify
 
 
-def test_frames_of_keeps_the_bytes() -> None:
-    """Frames are cut out of a poll's body as they stand, their spaces and escapes included."""
-    body = '{"run_id":"r","events":[{"id":1,"a":"\\u00e9]}" },{"id": 2,"b":[{}]}]}'
-
-    assert frames_of(body) == [b'{"id":1,"a":"\\u00e9]}" }', b'{"id": 2,"b":[{}]}']
-    assert frames_of('{"events":[]}') == []
+def events(ids: list[int]) -> list[Event]:
+    """Events that differ in their ids."""
+    return [{"id": each, "type": "node_completed"} for each in ids]
 
 
 @pytest.mark.parametrize(
     ("received", "history", "code", "said"),
     [
-        ([b"1", b"2"], [b"1", b"2"], 0, "the same"),
-        ([b"1", b"2"], [b"1", b"3"], 1, "they DIFFER, first in frame 2"),
-        ([b"1"], [b"1", b"2"], 1, "they DIFFER, first in frame 2"),
-        ([b"1", b"2"], [b"1"], 1, "they DIFFER, first in frame 2"),
-        ([b"1", b"1"], [b"1"], 1, "they DIFFER, first in frame 2"),
+        ([1, 2], [1, 2], 0, "the same"),
+        ([1, 2], [1, 3], 1, "they DIFFER, first in event 2"),
+        ([1], [1, 2], 1, "they DIFFER, first in event 2"),
+        ([1, 2], [1], 1, "they DIFFER, first in event 2"),
+        ([1, 1], [1], 1, "they DIFFER, first in event 2"),
     ],
 )
 def test_conclude(
-    received: list[bytes], history: list[bytes], code: int, said: str, capsys: pytest.CaptureFixture[str]
+    received: list[int], history: list[int], code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A frame that differs, is missing or came twice fails the demo, and is named."""
-    assert conclude(received, history) == code
+    """An event that differs, is missing or came twice fails the demo, and is named."""
+    assert conclude(events(received), events(history)) == code
     assert said in capsys.readouterr().out
 
 
 def test_shown_fits_the_terminal() -> None:
-    """A frame is shown in two lines that are no wider than the terminal."""
-    event = {"type": "node_completed", "node_id": "scan", "step_number": 1, "total_steps": 2, "figures": {"files": 3}}
-    lines = shown(event, b"x" * 500, 60)
+    """An event is shown in two lines that are no wider than the terminal."""
+    event = {"type": "step_completed", "step_name": "scan", "step_number": 1, "total_steps": 2, "details": {"files": 3}}
+    lines = shown({**event, "more": "x" * 500}, 60)
 
-    assert lines[0].startswith("[##########..........]  50 %  node_completed scan files=3"[:57])
+    assert lines[0].startswith("[##########..........]  50 %  step_completed scan files=3"[:57])
     assert [len(line) <= 60 for line in lines] == [True, True]
 
 

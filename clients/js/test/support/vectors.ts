@@ -1,6 +1,6 @@
 /** Plays a vector of tests/contract/client.json: what comes in, and what the machine then says and does. */
-import type { Action, Request } from "../src/actions.js";
-import { Machine } from "../src/machine.js";
+import type { Action, Request } from "../../src/actions.js";
+import { Machine } from "../../src/machine.js";
 
 export interface Step {
   at: number;

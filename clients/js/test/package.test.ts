@@ -1,0 +1,103 @@
+/** The package as it is published: built, packed, and installed in an empty directory from its tarball. */
+import { execFile } from "node:child_process";
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+const MOST = { ".": 9_500, "./react": 10_000 }; // bytes, minified and gzipped, without React
+const ours = fileURLToPath(new URL("..", import.meta.url));
+const run = promisify(execFile);
+
+let place: string;
+let packed: { files: { path: string }[]; filename: string };
+
+/** A program of Node's in the directory where the package is installed. */
+const node = (code: string) => run(process.execPath, ["--input-type=module", "--eval", code], { cwd: place });
+
+beforeAll(async () => {
+  place = await mkdtemp(join(tmpdir(), "runfeed-package-"));
+  await run("npm", ["run", "build"], { cwd: ours });
+  const { stdout } = await run("npm", ["pack", "--json", "--pack-destination", place], { cwd: ours });
+  packed = JSON.parse(stdout.slice(stdout.indexOf("[\n")))[0] as typeof packed;
+  await writeFile(join(place, "package.json"), JSON.stringify({ private: true, type: "module" }));
+  await run("npm", ["install", "--offline", "--no-audit", "--no-fund", "--omit=peer", packed.filename], { cwd: place });
+}, 60_000);
+afterAll(() => rm(place, { recursive: true }));
+
+describe("the package", () => {
+  test("holds what is run, what it was made from, the README and the licence, and nothing else", async () => {
+    const sources = (await readdir(join(ours, "src"))).map((name) => name.replace(/\.ts$/, ""));
+    const made = sources.flatMap((name) => [".js", ".js.map", ".d.ts"].map((end) => `dist/${name}${end}`));
+    const wanted = [...made, ...sources.map((name) => `src/${name}.ts`), "LICENSE", "README.md", "package.json"];
+
+    expect(packed.files.map(({ path }) => path).sort()).toEqual(wanted.sort());
+  });
+
+  test("has the licence of the whole", async () => {
+    expect(await readFile(join(ours, "LICENSE"), "utf8")).toBe(await readFile(join(ours, "../../LICENSE"), "utf8"));
+  });
+
+  test("needs no other package at run time, but React where it is asked for", async () => {
+    const said = JSON.parse(await readFile(join(ours, "package.json"), "utf8"));
+
+    expect(said.dependencies).toBeUndefined();
+    expect(said.peerDependenciesMeta).toEqual({ react: { optional: true } });
+    expect((await readdir(join(place, "node_modules"))).filter((name) => !name.startsWith("."))).toEqual(["runfeed"]);
+  });
+
+  test("is imported by plain Node, and says what it has", async () => {
+    const { stdout } = await node('console.log(Object.keys(await import("runfeed")).sort().join())');
+
+    expect(stdout.trim()).toBe("Runfeed,RunfeedError");
+  });
+
+  test("without React fails at its React half alone, and names what is missing", async () => {
+    await expect(node('await import("runfeed/react")')).rejects.toThrow(/Cannot find package 'react'/);
+  });
+
+  test("shows nothing of its insides", async () => {
+    await expect(node('await import("runfeed/dist/machine.js")')).rejects.toThrow(/ERR_PACKAGE_PATH_NOT_EXPORTED/);
+  });
+
+  test("with React is imported by plain Node", async () => {
+    await symlink(join(ours, "node_modules", "react"), join(place, "node_modules", "react"));
+    const { stdout } = await node('console.log(Object.keys(await import("runfeed/react")).sort().join())');
+
+    expect(stdout.trim()).toBe("Runfeed,RunfeedError,RunfeedProvider,useConnection,useRunEvents,useRunfeed");
+  });
+});
+
+test("the README's examples are good TypeScript, by the types that are published", async () => {
+  const readme = await readFile(join(ours, "README.md"), "utf8");
+  const examples = [...readme.matchAll(/```(tsx?)\n([^]*?)```/g)];
+  for (const [index, [, end, code]] of examples.entries()) await writeFile(join(place, `example-${index}.${end}`), code as string);
+  await rm(join(place, "node_modules", "@types"), { recursive: true, force: true });
+  for (const name of ["@types", "ws"]) await symlink(join(ours, "node_modules", name), join(place, "node_modules", name));
+  const options = ["--strict", "--noEmit", "--module", "nodenext", "--target", "es2022", "--jsx", "react-jsx"];
+  const files = examples.map(([, end], index) => `example-${index}.${end}`);
+  const tsc = join(ours, "node_modules", ".bin", "tsc");
+  const { stdout } = await run(tsc, [...options, ...files], { cwd: place }).catch((failed: { stdout: string }) => failed);
+
+  expect([examples.length, stdout]).toEqual([3, ""]);
+});
+
+describe("in a page's bundle", () => {
+  test.each(Object.entries(MOST))("%s costs no more than %i bytes", async (entry, most) => {
+    const name = entry === "." ? "index" : "react";
+    const { outputFiles } = await build({
+      entryPoints: [join(place, "node_modules", "runfeed", "dist", `${name}.js`)],
+      bundle: true, minify: true, write: false, format: "esm", target: "es2022", external: ["react"],
+    });
+    const code = outputFiles[0]?.contents as Uint8Array;
+    const bytes = gzipSync(code, { level: 9 }).length;
+    console.info(`${entry}: ${code.length} bytes minified, ${bytes} gzipped`);
+
+    expect(code.length).toBeGreaterThan(10_000); // it is all there
+    expect(bytes).toBeLessThanOrEqual(most);
+  });
+});

@@ -1,0 +1,127 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { deferred } from "./support/later.js";
+import { FakeServer } from "./support/server.js";
+
+let server: FakeServer;
+let asked: boolean[];
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.spyOn(Math, "random").mockReturnValue(0.5);
+  server = new FakeServer();
+  asked = [];
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+const pass = (ms = 0): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
+
+/** An application's token: kept, and made anew when it is told to. */
+function keeper(): (about: { renew: boolean }) => string {
+  let number = 1;
+  return ({ renew }) => {
+    asked.push(renew);
+    if (renew) number += 1;
+    return `t${number}`;
+  };
+}
+
+async function watching(getToken: (about: { renew: boolean }) => string | Promise<string>, runs = ["r1"]) {
+  const feed = server.client({ getToken });
+  for (const run of runs) feed.run(run).subscribe({});
+  await pass(1);
+  return feed;
+}
+
+describe("a token", () => {
+  test("goes with every request and every socket", async () => {
+    await watching(keeper());
+
+    expect([server.tokens, server.last.protocols]).toEqual([["t1"], ["runfeed.v1", "bearer.t1"]]);
+    expect(asked).toEqual([false, false]);
+  });
+
+  test("is not asked for where there is none", async () => {
+    server.client().run("r1").subscribe({});
+    await pass(1);
+
+    expect([server.tokens, server.last.protocols]).toEqual([[null], ["runfeed.v1"]]);
+  });
+
+  test("is renewed, once, when the hub closes 4401", async () => {
+    const feed = await watching(keeper());
+    server.last.shut(4401);
+    await pass(500);
+    expect([server.last.protocols[1], asked.filter(Boolean)]).toEqual(["bearer.t2", [true]]);
+    expect(feed.connection()).toMatchObject({ state: "open", error: null });
+  });
+
+  test("that is refused by the hub a second time is the end, and is said", async () => {
+    const feed = await watching(keeper());
+    server.accepts = false;
+    server.last.shut(4401);
+    await pass(500);
+    server.last.shut(4401, "no");
+    await pass(60_000);
+
+    expect(feed.connection().error).toMatchObject({ code: "refused", status: 4401 });
+    expect(server.sockets).toHaveLength(2);
+  });
+
+  test("is renewed, once, when the API answers 401", async () => {
+    server.refusals.push(401);
+    const feed = await watching(keeper());
+
+    expect(server.tokens).toEqual(["t1", "t2"]);
+    expect([asked.filter(Boolean), feed.connection().error]).toEqual([[true], null]);
+  });
+
+  test("that many requests carried is renewed once for all of them", async () => {
+    server.refusals.push(401, 401, 401, 401);
+    const feed = await watching(keeper(), ["r1", "r2", "r3", "r4"]);
+
+    expect(server.tokens).toEqual(["t1", "t1", "t1", "t1", "t2", "t2", "t2", "t2"]);
+    expect([asked.filter(Boolean), feed.connection().error]).toEqual([[true], null]);
+  });
+
+  test("that takes a while is waited for by all who need one, and asked for once", async () => {
+    const { promise, resolve } = deferred<string>();
+    server.refusals.push(401, 401);
+    await watching(({ renew }) => {
+      asked.push(renew);
+      return renew ? promise : "t1"; // the old one, until the new one is there
+    }, ["r1", "r2"]);
+    expect(server.tokens).toEqual(["t1", "t1"]);
+
+    resolve("t2");
+    await pass(1);
+    expect(server.tokens).toEqual(["t1", "t1", "t2", "t2"]);
+    expect(asked.filter(Boolean)).toEqual([true]);
+  });
+
+  test("whose renewal failed is renewed with the next try, and the old one is not sent again", async () => {
+    let failures = 2;
+    const keep = keeper();
+    server.refusals.push(401);
+    const feed = await watching((about) => {
+      if (!about.renew || failures-- <= 0) return keep(about);
+      throw new Error("no network");
+    });
+    await pass(20_000);
+
+    expect(server.tokens.slice(0, 2)).toEqual(["t1", "t2"]);
+    expect([asked.filter(Boolean), feed.connection().error]).toEqual([[true], null]);
+  });
+
+  test("that cannot be had is a problem that may mend itself", async () => {
+    const feed = server.client({ getToken: () => Promise.reject(new Error("no network")) });
+    const run = feed.run("r1");
+    run.subscribe({});
+    await pass(5_000);
+
+    expect([server.asked, server.sockets, feed.connection().error]).toEqual([[], [], null]);
+    expect(run.snapshot().error).toMatchObject({ code: "unreachable" });
+  });
+});

@@ -1,0 +1,53 @@
+"""The real API and a real hub, shared by the tests of the watching client: use usernames of your own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.clients.watching.worker import Opened, Places, Worker
+from tests.support.processes import services
+from tests.support.proxy import Proxy
+
+if TYPE_CHECKING:
+    from tests.support.databases import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def places(postgres: PostgresServer, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    """Where they are, and the environment that they have."""
+    from orchestrator_api.migrate import migrate
+    from tests.support.databases import create, drop
+
+    name = asyncio.run(create(postgres))
+    asyncio.run(migrate(postgres.url(name)))
+    try:
+        with services(postgres.url(name), redis_url, tmp_path_factory.mktemp("watching"), FANOUT_DRAIN="0") as environ:
+            yield Places(environ)
+    finally:
+        asyncio.run(drop(postgres, name))
+
+
+@pytest.fixture
+async def worker(places: Places) -> AsyncIterator[Worker]:
+    """Who reports, past every proxy."""
+    async with Worker(places) as found:
+        yield found
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[Opened]:
+    """Starts a proxy; it is closed with the test."""
+    running: list[Proxy] = []
+
+    async def start(proxy: Proxy) -> Proxy:
+        await proxy.start()
+        running.append(proxy)
+        return proxy
+
+    yield start
+    for proxy in running:
+        await proxy.close()

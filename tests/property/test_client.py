@@ -1,0 +1,53 @@
+"""runfeed.core.machine: whatever the stream and the server do, everybody is given every event once and in order."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runfeed.core.subscription import FEED
+from tests.property.worlds import World
+
+CALM = 3_000  # moments of 40 ms after the last harm: two minutes, four times the longest wait
+DOES = ["append"] * 6 + ["turn"] * 6 + ["watch", "watch", "leave", "feed", "feed_after"]
+
+
+@given(st.integers(0, 2**32), st.integers(1, 4), st.booleans(), st.integers(1, 600))
+@settings(deadline=None, max_examples=400)
+def test_once_and_in_order(seed: int, runs: int, speaks: bool, moves: int) -> None:
+    """Frames are lost, doubled and shuffled, streams break, requests fail and are late: no hole, no repeat."""
+    world = World(seed, runs, speaks)
+    for _ in range(moves):
+        move(world, world.chance.choice(DOES))
+    world.harm = 0.0
+    world.finish()
+    for _ in range(CALM):
+        world.turn()
+        if all(ids == expected(world, key) for key, ids in world.given.items()):
+            break
+
+    assert world.given == {key: expected(world, key) for key in world.given}
+    assert world.spins == 0
+
+
+def move(world: World, what: str) -> None:
+    """Something happens."""
+    name = world.chance.choice(world.names)
+    if what == "append":
+        world.append()
+    elif what == "turn":
+        world.turn()
+    elif what == "watch":
+        world.watch(name, world.chance.choice([0, 0, 3]))
+    elif what == "leave":
+        world.leave(world.chance.choice([FEED, name]))
+    else:
+        world.watch(FEED, None if what == "feed" else 2)
+
+
+def expected(world: World, key: str) -> list[int]:
+    """What whoever watches this must have been given."""
+    began = world.began[key]
+    if began < 0:  # it began somewhere, and not later than it said
+        began = min([number - 1 for number in world.given[key][:1]] + [world.loaded])
+    return [each["id"] for each in world.log if each["id"] > began and (key == FEED or each["run_id"] == key)]
