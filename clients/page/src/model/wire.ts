@@ -11,7 +11,7 @@ export interface Entry {
   readonly times: number;
 }
 
-export const KIND = { websocket: "socket", sse: "event stream", poll: "poll", none: "nothing yet" } as const;
+export const KIND = { websocket: "websocket", sse: "event stream", poll: "poll", none: "none" } as const;
 
 export class Wire {
   /** The latest first. */

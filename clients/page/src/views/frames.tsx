@@ -26,7 +26,7 @@ export function Frames({ model, run }: { model: RunModel; run: string }) {
   return (
     <div class="frames" data-frames={model.taken}>
       <div class="filters">
-        <p class="faint frames-word">Each line is one text frame of the socket, byte for byte; the same bytes stand in the history.</p>
+        <p class="faint frames-word">One line a frame, byte for byte as it came. ≈ marks one that was written again: it came on an event stream, or its text is no longer kept.</p>
         <Copy label={`Copy ${count(model.taken)} lines`} text={all} />
         <a class="raw" href={`api/v1/runs/${run}/events`} target="_blank" rel="noreferrer">History as JSON</a>
       </div>
@@ -35,13 +35,14 @@ export function Frames({ model, run }: { model: RunModel; run: string }) {
         follow={follow} onFollow={setFollow}
         row={(index, top, focused) => {
           const event = model.events[index] as RunEvent;
+          const exact = session.frames.get(event.id) !== undefined;
           const text = textOf(session, event);
           return (
             <div
-              key={index} class="raw-line mono" role="listitem" aria-setsize={rows.count} aria-posinset={index + 1} data-index={index} data-seq={event.seq ?? ""}
+              key={index} class="raw-line mono" role="listitem" aria-setsize={rows.count} aria-posinset={index + 1} data-index={index} data-seq={event.seq ?? ""} data-exact={exact}
               style={{ transform: `translateY(${top}px)` }}
             >
-              <span class="raw-seq figure" aria-hidden="true">{event.seq ?? ""}</span>
+              <span class="raw-seq figure" aria-hidden="true">{exact ? "" : "≈"}{event.seq ?? ""}</span>
               <code tabIndex={focused ? 0 : -1} data-focus>{text.length > MOST ? `${text.slice(0, MOST)}…` : text}</code>
             </div>
           );
