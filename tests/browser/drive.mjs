@@ -91,12 +91,16 @@ const commands = {
     await tab.page.routeWebSocket(/\/ws\?/, (route) => route.close({ code: 1006 }));
     await tab.page.route(/\/sse\?/, (route) => route.abort());
   },
-  // Between the page and the hub, from the next load on: the frame of this number is lost on the way.
-  async drop(tab, { seq }) {
+  // Between the page and the hub, from the next load on: the frame of this number is lost on the way; with `silent` all
+  // that comes after it, too, and the socket stays open.
+  async drop(tab, { seq, silent }) {
     await tab.page.routeWebSocket(/\/ws\?/, (route) => {
       const server = route.connectToServer();
+      let dead = false;
       server.onMessage((message) => {
-        if (!String(message).includes(`"seq":${seq},`)) route.send(message);
+        const lost = String(message).includes(`"seq":${seq},`);
+        dead ||= silent && lost;
+        if (!lost && !dead) route.send(message);
       });
     });
   },

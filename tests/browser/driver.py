@@ -100,9 +100,12 @@ class Tab:
         """From now on no WebSocket and no event stream opens."""
         return self._do("block")
 
-    def drop(self, seq: int) -> State:
-        """In sockets that open from now on, the run's event of this number is lost on its way to the page."""
-        return self._do("drop", seq=seq)
+    def drop(self, seq: int, *, silent: bool = False) -> State:
+        """In sockets that open from now on, the run's event of this number is lost on its way to the page.
+
+        silent: with all that comes after it.
+        """
+        return self._do("drop", seq=seq, silent=silent)
 
     def online(self, on: bool) -> State:
         """The network goes, or comes back."""

@@ -24,8 +24,8 @@ class Watched:
         self.tab: Tab = browser.open(f"{stack.site}/client.html?username=nobody")
         if prepare == "block":
             self.tab.block()
-        elif prepare == "drop":
-            self.tab.drop(seq)
+        elif prepare in ("drop", "die"):
+            self.tab.drop(seq, silent=prepare == "die")
         self.tab.goto(stack.page(self.run_id, self.username, of="client.html"))
         if prepare != "block":
             self.tab.by("websocket")
@@ -87,6 +87,24 @@ def test_a_lost_frame_is_there_within_five_seconds(stack: Stack, browser: Browse
     assert after.causes == ["ws_idle"]
     assert numbers(watched.tab.shown(5)) == [1, 2, 3, 4, 5]
     assert watched.revealed() == 1, "the counter is a leak detector"
+
+
+def test_polls_take_over_from_a_dead_socket(stack: Stack, browser: Browser) -> None:
+    """The socket dies without a word and the run goes on: a poll 4 s after the last event, and 4 s after each poll."""
+    watched = Watched(stack, browser, prepare="die", seq=2)
+    watched.append("workflow_started")
+    watched.tab.shown(1)
+    for number in range(2, 4):
+        watched.append("node_completed")
+        watched.tab.let_pass(1.0, why="the run's own pace: it goes on between the polls")
+        watched.tab.shown(number)
+    watched.append("workflow_completed")
+    ended = watched.tab.ended()
+    after = watched.tab.let_pass(6.0, why="polls that the end did not stop would come in it")
+
+    assert numbers(after) == [1, 2, 3, 4]
+    assert after.causes == ended.causes == ["ws_idle"] * 3
+    assert len(after.sockets) == 1, "it looked alive"
 
 
 def test_a_hole_is_filled_before_what_is_behind_it(stack: Stack, browser: Browser) -> None:

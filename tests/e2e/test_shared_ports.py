@@ -22,7 +22,7 @@ from orchestrator_api.migrate import migrate
 from tests.support.client import call, new_run, unique_username
 from tests.support.pacing import beats, passing
 from tests.support.pages import frames_of
-from tests.support.ports import free, steady_port
+from tests.support.ports import steady_port
 from tests.support.processes import PORT_NAMES, Program, clean_environ, procfile_command, ready, ready_or_say_why
 from tests.support.servers import OwnRedis
 from tests.support.waiting import eventually
@@ -302,6 +302,14 @@ async def test_queue_is_answered(stack: Stack) -> None:
     assert len(history(stack, username)) == MANY
 
 
+def unready(admin_port: str) -> bool:
+    """Whether a process listens there, and says that it could not serve."""
+    try:
+        return call(admin_port, "GET", "/readyz").status == 503
+    except ConnectionRefusedError:
+        return False
+
+
 async def test_opens_when_ready(database_url: str, redis_server: OwnRedis, tmp_path: Path) -> None:
     """A process that could not serve yet does not open a shared port: the kernel would send it requests."""
     redis_server.stop()
@@ -313,8 +321,7 @@ async def test_opens_when_ready(database_url: str, redis_server: OwnRedis, tmp_p
         procfile_command("fanout", environ, tmp_path / "fanout.log"),
     ):
         for name in ("API", "FANOUT"):
-            await eventually(lambda name=name: not free(int(ports[f"{name}_ADMIN_PORT"])), within=20)  # type: ignore[misc]
-            assert call(ports[f"{name}_ADMIN_PORT"], "GET", "/readyz").status == 503
+            await eventually(lambda name=name: unready(ports[f"{name}_ADMIN_PORT"]), within=20)  # type: ignore[misc]
             with pytest.raises(ConnectionRefusedError):
                 call(ports[f"{name}_PORT"], "GET", "/healthz")
         await migrate(database_url)

@@ -49,9 +49,9 @@ class Api:
         assert answer.status == 201, answer
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: other modules' hubs would hear its beacons on the shared Redis
 def api(postgres: PostgresServer, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """An API of this session's clients. Use run ids of your own."""
+    """An API of this module's clients. Use run ids of your own."""
     from orchestrator_api.migrate import migrate
     from tests.support.databases import create, drop
 

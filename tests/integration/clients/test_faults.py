@@ -151,7 +151,7 @@ def test_batches_are_bounded(answering: Answering, gate_to: Callable[[str], Gate
     assert run.flush(LOCAL_SECONDS)
     requests = [body["events"] for _, _, _, body in answering.asked]
     assert [event["number"] for events in requests for event in events if "number" in event] == list(range(2500))
-    assert max(map(len, requests)) == 1000
+    assert max(map(len, requests)) <= 1000
     assert max(sum(len(str(event)) for event in events) for events in requests) < 1024 * 1024
     assert [[event["type"] for event in events] for events in requests][-1] == ["late"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.support.databases import PostgresServer
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: other modules' hubs would hear its beacons on the shared Redis
 def places(postgres: PostgresServer, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     """Where they are, and the environment that they have."""
     from orchestrator_api.migrate import migrate
