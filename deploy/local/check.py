@@ -43,6 +43,8 @@ def main(arguments: list[str]) -> int:
     print()
     for name, seconds, code in outcomes:
         print(f"{name:<12} {seconds:7.1f} s  {'passed' if code == 0 else f'FAILED (exit code {code})'}", flush=True)
+    if not given:
+        print(f"{'browser':<12} NOT RUN: what needs Chromium; .ci/run does, or .venv/bin/python -m pytest -m browser")
     for line in without_node:
         print(f"{'vitest':<12} SKIPPED: no Node test was run; the JavaScript client's need {line}", flush=True)
     return 0 if all(code == 0 for _, _, code in outcomes) else 1

@@ -28,6 +28,7 @@ from tests.support.processes import (
     program,
     ready_or_say_why,
 )
+from tests.support.report_and_watch import report_and_watch
 from tests.support.waiting import eventually_sync
 
 READY = "Ctrl-C stops everything."
@@ -87,6 +88,13 @@ def test_round_trip(stack: tuple[Program, dict[str, str]]) -> None:
     _, environ = stack
 
     round_trip(environ["API_PORT"], environ["FANOUT_PORT"])
+
+
+def test_clients(stack: tuple[Program, dict[str, str]], tmp_path: Path) -> None:
+    """A worker and a viewer that know the API's address, and nothing else, report and watch."""
+    _, environ = stack
+
+    report_and_watch(f"http://127.0.0.1:{environ['API_PORT']}", tmp_path / "spill")
 
 
 def test_second_run(stack: tuple[Program, dict[str, str]]) -> None:

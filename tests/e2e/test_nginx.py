@@ -20,6 +20,7 @@ from deploy.local.postgres import free_port
 from tests.support import eventually_sync
 from tests.support.client import ANSWER_SECONDS, append, call, new_run, round_trip, unique_username
 from tests.support.processes import clean_environ, program, services
+from tests.support.report_and_watch import report_and_watch
 
 pytestmark = pytest.mark.any_server
 PINGS = {"PING_INTERVAL": "0.5", "PING_GRACE": "0.5"}  # seconds, instead of 25 and 10
@@ -140,6 +141,11 @@ def test_configuration_as_it_stands(tmp_path: Path) -> None:
 def test_frames_through_the_proxy(proxy: Proxy) -> None:
     """What a worker reports through the proxy is on a socket through the proxy as the bytes that the poll returns."""
     round_trip(proxy.port, proxy.port, events=50)
+
+
+def test_clients_through_the_proxy(proxy: Proxy, tmp_path: Path) -> None:
+    """A worker and a viewer that know the proxy's address, and nothing else, report and watch through it."""
+    report_and_watch(f"http://127.0.0.1:{proxy.port}", tmp_path / "spill")
 
 
 def test_idle_socket_outlives_the_timeout(proxy: Proxy) -> None:
