@@ -116,7 +116,7 @@ seen = itertools.count()
 def handle(number, frame):
     run.event("signal", number=next(seen))
 signal.signal(signal.SIGALRM, handle)
-signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
 for number in range(3000):
     run.event("note", number=number)
 signal.setitimer(signal.ITIMER_REAL, 0)
@@ -216,7 +216,7 @@ def test_reports_in_a_signals_handler(api: Api, start: Start, run_id: str) -> No
     output, errors = worker.communicate(timeout=WAIT_SECONDS)
 
     assert (worker.returncode, errors) == (0, "")
-    assert int(output) > 10
+    assert int(output) > 5
     found = numbers(api, run_id)
     assert found["note",] == list(range(3000))
     assert sorted(found["signal",]) == list(range(int(output)))  # a handler may interrupt a handler

@@ -108,8 +108,10 @@ async def test_many(asked: Asked) -> None:
 async def test_no_turn(asked: Asked) -> None:
     """Who gets no turn, and who gets no answer, waits as long as an answer may take, and no longer."""
 
+    gate = asyncio.Event()
+
     async def does(writer: asyncio.StreamWriter, number: int) -> None:
-        await asyncio.Event().wait()
+        await gate.wait()
 
     asked.does = does  # type: ignore[method-assign]
     began = asyncio.get_running_loop().time()
@@ -117,6 +119,8 @@ async def test_no_turn(asked: Asked) -> None:
     found = await asyncio.gather(*questions, return_exceptions=True)
     assert {type(each) for each in found} == {TimeoutError}
     assert asyncio.get_running_loop().time() - began < 2 * ask.TIMEOUT
+    gate.set()
+    await eventually(lambda: asked.ended == len(asked.sources))
 
 
 @on_each_loop
