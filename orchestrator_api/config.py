@@ -1,11 +1,9 @@
-"""What a client needs to know before its first socket: where the hub is, and how often to poll."""
+"""What a client needs to know before its first socket: where the hub is."""
 
 from orchestrator_api import __version__
 from orchestrator_api.addresses import host_of
 from orchestrator_api.errors import BadRequest
 from orchestrator_api.web import Answer, Request, json_response
-
-POLL_INTERVAL_S = 4  # seconds without a frame until a client polls: any heal of the hub's is through by then (3.5 s)
 
 
 class Config:
@@ -17,7 +15,7 @@ class Config:
 
     async def config(self, request: Request) -> Answer:
         """GET /config. Not to be stored: who moves the hub wants it to be asked for again."""
-        body = {"hub": self._hub_url or self._guess(request), "poll_interval": POLL_INTERVAL_S, "version": __version__}
+        body = {"hub": self._hub_url or self._guess(request), "version": __version__}
         return json_response(body, headers={"Cache-Control": "no-store"})
 
     def _guess(self, request: Request) -> str:

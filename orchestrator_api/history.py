@@ -131,13 +131,14 @@ class History:
 
     async def run_events(self, request: Request, poll: Poll | None = None) -> Answer | web.StreamResponse:
         """GET /runs/{run_id}/events: the whole history, or what is after an id; it ends exactly at last_seq."""
-        after, epoch, limit = 0, None, 0
+        after, epoch, limit, owner = 0, None, 0, None
         if request.query_string:
             if poll is None and "cause" in request.query:
                 return await self._polled(request, self.run_events)
             after, epoch = _cursor(request)
             limit = query_count(request, "limit", 0, 10**8)
-        run = await self._run(request)
+            owner = query_name(request, "username", events.USERNAME)
+        run = await self._run(request, owner)
         check_cursor(after, epoch, run)
         tag = etag(run["epoch"], run["last_seq"], run["status"])
         headers = {**NO_CACHE, "ETag": tag}
@@ -221,10 +222,11 @@ class History:
             poll.brought(answer.body)
         return answer
 
-    async def _run(self, request: Request) -> Any:
+    async def _run(self, request: Request, owner: str | None = None) -> Any:
+        """Returns the run in the path. Raises Problem (404) when there is none, or it is not this owner's."""
         run_id = path_name(request, "run_id", events.RUN_ID)
         run = await self._runs.get(run_id)
-        if run is None:
+        if run is None or (owner is not None and owner != run["username"]):
             raise Problem(404, "run_unknown", f"there is no run {run_id}", field="run_id")
         return run
 

@@ -1,5 +1,5 @@
 /** What the machine asks for, and what it is answered. */
-import type { Cause, Reset, RunEvent, RunfeedError, Status, Stream } from "./protocol.js";
+import { type Cause, type Reset, type RunEvent, RunfeedError, type Status, type Stream } from "./protocol.js";
 
 export interface Request {
   readonly do: "get";
@@ -37,4 +37,10 @@ export interface Answer {
   readonly status: number;
   readonly body: Record<string, unknown> | null;
   readonly wait?: number;
+}
+
+/** What is wrong with an answer, as an error. */
+export function errorOf({ status, body }: Answer): RunfeedError {
+  const code = typeof body?.["code"] === "string" ? body["code"] : status === 0 ? "unreachable" : "http";
+  return new RunfeedError(code, String(body?.["detail"] ?? (status ? `HTTP ${status}` : "no answer")), status);
 }

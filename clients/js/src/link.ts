@@ -67,6 +67,7 @@ export class Link {
   /** No stream is wanted any more. */
   leave(): void {
     this.state = "idle";
+    this.everOpen = false;
   }
 
   /** A try begins; its kind. */

@@ -5,12 +5,12 @@
  * One cursor goes through everything. A stream brings events from the cursor on; a poll brings what is behind it; each
  * subscription reads its history once, up to where the stream is, and is then given every event once and in order.
  */
-import type { Action, Answer, Request } from "./actions.js";
+import { type Action, type Answer, errorOf, type Request } from "./actions.js";
 import { type Asked, Requests } from "./asked.js";
 import { backoff, Link } from "./link.js";
 import { Order } from "./order.js";
 import { Pace } from "./pace.js";
-import { CLOSED, parseObject, RUN_FILTERS, RunfeedError } from "./protocol.js";
+import { CLOSED, mayFilter, parseObject, RunfeedError } from "./protocol.js";
 import type { Cause, RunEvent, Status, Stream, Transport } from "./protocol.js";
 import { FEED, Subscription } from "./subscription.js";
 import { Watchers } from "./watchers.js";
@@ -269,13 +269,11 @@ export class Machine {
     if (this.#pollBrought) this.#pace.news(now);
     else this.#pace.nothing(now);
     this.#pollBrought = false;
-    this.#holeAt = null;
-    this.#watchHole(this.#pace.due);
+    this.#holeAt = this.#order.hole ? this.#pace.due : null;
   }
 
   #bad(now: number, { subscription, request }: Asked, { status, body, wait = 0 }: Answer): void {
-    const code = typeof body?.["code"] === "string" ? body["code"] : status === 0 ? "unreachable" : "http";
-    const error = new RunfeedError(code, String(body?.["detail"] ?? (status ? `HTTP ${status}` : "no answer")), status);
+    const error = errorOf({ status, body });
     if (status === 410) return this.#reset(now, typeof body?.["epoch"] === "string" ? body["epoch"] : null, null);
     const refused = status === 401 && this.#mayRenew(request.id >= (this.#fresh ?? Infinity));
     const passing = refused || status === 0 || status === 404 || status === 408 || status === 429 || status >= 500;
@@ -283,7 +281,8 @@ export class Machine {
     this.#startBy = now; // no history to wait for
     if (subscription === null) {
       this.#pace.nothing(now, wait);
-      return this.#watchHole(this.#pace.due);
+      this.#holeAt = this.#order.hole ? this.#pace.due : null;
+      return;
     }
     if (refused) return;
     this.#actions.push({ do: "problem", to: subscription.key, error });
@@ -335,7 +334,7 @@ export class Machine {
     this.#holeAt = null;
     const scope = this.#watchers.active();
     const runs = scope.map((each) => each.key);
-    const filter = runs.length <= RUN_FILTERS && !runs.includes(FEED) ? { runs } : {};
+    const filter = mayFilter(runs) ? { runs } : {};
     const request = { ...filter, after: this.cursor, epoch: this.epoch, limit: POLL_EVENTS, cause };
     this.#requests.ask(request, null, new Set(scope));
   }
@@ -353,6 +352,7 @@ export class Machine {
     this.#forget();
     this.#watchers.reset(now, { control: true, type: "reset", epoch, head });
     if (head !== null) return;
+    this.link.everOpen = false;
     this.#startBy = now + START;
     if (this.link.live) this.#lost(now, 1001, "retry in 0 ms");
   }

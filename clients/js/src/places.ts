@@ -68,6 +68,7 @@ export class Places {
     if (request.epoch !== null) query.set("epoch", request.epoch);
     for (const run of request.runs ?? []) query.append("run_id", run);
     if (request.cause !== undefined) query.set("cause", request.cause);
+    if (request.run !== undefined) query.set("username", this.#options.username); // another's head means nothing here
     const path = request.run === undefined ? `/feeds/${encodeURIComponent(this.#options.username)}` : `/runs/${request.run}`;
     return this.#call(`${path}/events?${query}`, token);
   }

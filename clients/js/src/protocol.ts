@@ -34,6 +34,7 @@ export type Cause = "ws_never" | "ws_gap" | "ws_idle" | "ws_down" | "forced";
 
 export const SUBPROTOCOL = "runfeed.v1";
 export const RUN_FILTERS = 128; // `run_id`s in one request
+const FILTER_LENGTH = 2_000; // characters of them all; escaped they are up to three times as many, in a line of 8 KiB
 export const CLOSED: readonly Status[] = ["completed", "failed", "cancelled"];
 /** It has no prototype: a type may be any name, also one that every object has, like `constructor`. */
 export const TERMINAL: Readonly<Record<string, Status>> = Object.assign(Object.create(null), {
@@ -72,6 +73,11 @@ export class RunfeedError extends Error {
     this.code = code;
     this.status = status;
   }
+}
+
+/** Whether a request for a feed may name these runs; "" is the whole feed. Else it asks for all of them. */
+export function mayFilter(runs: readonly string[]): boolean {
+  return runs.length <= RUN_FILTERS && runs.join("&run_id=").length <= FILTER_LENGTH && !runs.includes("");
 }
 
 /** The object in a JSON text; null when the text is no JSON object. */

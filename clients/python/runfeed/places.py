@@ -18,7 +18,7 @@ from .core.actions import Answer, Request
 from .core.protocol import RunfeedError, Stream, parse_object, text
 
 DEFAULT_API: Final = "http://127.0.0.1:8081"  # where `./dev run` has it
-ANSWER_SECONDS: Final = 10.0  # for a whole answer; the API itself gives up after 5
+ANSWER_SECONDS: Final = 10.0  # without a byte; the API itself gives up after 5, and a line may be slow
 ANSWER_BYTES: Final = 192 << 20  # a page of history has 2,000 events of 64 KiB at most
 RETRY_SECONDS: Final = 300.0  # a server's mistake must not silence a client for a day
 USER_AGENT: Final = "runfeed-python/0.1.0"
@@ -106,8 +106,11 @@ class Places:
         """What a request of the machine's came to."""
         query = [("limit", request.limit), ("after", request.after), ("epoch", request.epoch), ("cause", request.cause)]
         runs = [("run_id", run) for run in request.runs or ()]
-        place = f"/feeds/{quote(self._username, safe='')}" if request.run is None else f"/runs/{quote(request.run)}"
-        return await self._call(f"{place}/events", [*query, *runs], token)
+        if request.run is None:
+            return await self._call(f"/feeds/{quote(self._username, safe='')}/events", [*query, *runs], token)
+        # Another user's run is none of ours: its head would be taken for our feed's.
+        owner = ("username", self._username)
+        return await self._call(f"/runs/{quote(request.run)}/events", [*query, owner], token)
 
     async def read(self, path: str, query: Query, token: str | None) -> dict[str, Any]:
         """Some JSON of the API's; path is behind /api/v1. Raises RunfeedError when it is refused."""
@@ -118,7 +121,7 @@ class Places:
 
     async def _call(self, path: str, query: Query, token: str | None) -> Answer:
         url = URL(f"{self._api}/api/v1{path}?{encoded(query)}".rstrip("?"), encoded=True)
-        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_SECONDS, sock_read=ANSWER_SECONDS)
         headers = headers_of("application/json", token)
         try:
             async with self.session.get(url, headers=headers, timeout=timeout) as response:

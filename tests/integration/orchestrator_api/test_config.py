@@ -42,7 +42,7 @@ async def test_the_host_that_was_asked(api: Api, headers: list[str], hub: str) -
     answer = await config(api, *headers)
 
     assert answer.status == 200
-    assert answer.json == {"hub": hub, "poll_interval": 4, "version": __version__}
+    assert answer.json == {"hub": hub, "version": __version__}
 
 
 async def test_headers(api: Api) -> None:

@@ -30,6 +30,16 @@ async def test_whole_history(api: Api) -> None:
     assert (body["last_seq"], body["head"], body["status"]) == (2600, 2600, "running")
 
 
+@pytest.mark.parametrize(("query", "status"), [("username=alice", 200), ("username=bob", 404), ("username=-", 400)])
+async def test_whose(api: Api, query: str, status: int) -> None:
+    """Who says whose run is meant gets no other's: its head is of another feed."""
+    await filled(api, "r1", 2)
+    answered, body = await api.get(f"/runs/r1/events?{query}")
+
+    assert answered == status
+    assert status == 200 or body.get("code") == {404: "run_unknown", 400: "invalid"}[status]
+
+
 async def test_large_events(api: Api) -> None:
     """Pages are bounded by bytes as well: events of 60 KiB come whole."""
     await api.create("alice", "r1")

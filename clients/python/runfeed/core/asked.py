@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from .actions import Action, Request
-from .protocol import RUN_FILTERS, Cause
-from .subscription import FEED, Subscription
+from .protocol import Cause, may_filter
+from .subscription import Subscription
 
 LOAD_EVENTS: Final = 2_000  # events in a page of history: some 500 KB, read without a pause that shows
 POLL_EVENTS: Final = 1_000
@@ -62,7 +62,7 @@ class Requests:
     def poll(self, scope: Sequence[Subscription], after: int | None, epoch: str | None, cause: Cause) -> None:
         """Asks for what those in scope may lack."""
         runs = tuple(each.key for each in scope)
-        only = runs if len(runs) <= RUN_FILTERS and FEED not in runs else None
+        only = runs if may_filter(runs) else None
         self._ask(Request(0, None, after, epoch, POLL_EVENTS, only, cause), None, frozenset(scope))
 
     def answered(self, number: int) -> Asked | None:

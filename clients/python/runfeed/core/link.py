@@ -90,6 +90,7 @@ class Link:
     def leave(self) -> None:
         """No stream is wanted any more."""
         self.state = "idle"
+        self.ever_open = False
 
     def connect(self, now: float) -> Stream:
         """A try begins; its kind."""

@@ -280,8 +280,7 @@ class Machine:
         else:
             self._pace.nothing(now)
         self._poll_brought = False
-        self._order.hole_at = None
-        self._order.watch(self._pace.due)
+        self._order.watch_later(self._pace.due)
 
     def _bad(self, now: float, asked: Asked, answer: Answer) -> None:
         status = answer.status
@@ -293,7 +292,7 @@ class Machine:
         self._start_by = now  # no history to wait for
         if asked.subscription is None:
             self._pace.nothing(now, answer.wait)
-            self._order.watch(self._pace.due)
+            self._order.watch_later(self._pace.due)
         elif not refused:
             self._not_loaded(now, asked.subscription, answer)
 
@@ -356,7 +355,7 @@ class Machine:
         self._forget()
         self._watchers.reset(now, {"control": True, "type": "reset", "epoch": epoch, "head": head})
         if head is None:
-            self._start_by = now + START
+            self._start_by, self.link.ever_open = now + START, False
             if self.link.live:
                 self._lost(now, 1001, "retry in 0 ms")
 

@@ -38,6 +38,10 @@ class Order:
         elif self.hole_at is None:
             self.hole_at = at
 
+    def watch_later(self, at: float) -> None:
+        """The same after somebody was asked: this time holds, not the first."""
+        self.hole_at = at if self.hole else None
+
     def begin(self, cursor: int | None) -> None:
         """The feed is at this id now, whatever came before."""
         self.cursor = cursor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 # An event of a run, as it was stored: run_id, username, type; id and seq when the API numbered it; the producer's own.
@@ -19,6 +20,7 @@ Comeback = Literal["resume", "after_delay", "without_cursor", "never"]
 
 SUBPROTOCOL: Final = "runfeed.v1"
 RUN_FILTERS: Final = 128  # `run_id`s in one request
+FILTER_LENGTH: Final = 2_000  # characters of them all; escaped they are up to three times as many, in a line of 8 KiB
 CAUSES: Final[tuple[Cause, ...]] = ("ws_never", "ws_gap", "ws_idle", "ws_down", "forced")
 CLOSED: Final[tuple[Status, ...]] = ("completed", "failed", "cancelled")
 TERMINAL: Final[dict[str, Status]] = {
@@ -55,6 +57,11 @@ class RunfeedError(Exception):
         super().__init__(message)
         self.code = code
         self.status = status
+
+
+def may_filter(runs: Sequence[str]) -> bool:
+    """Whether a request for a feed may name these runs; "" is the whole feed. Else it asks for all of them."""
+    return len(runs) <= RUN_FILTERS and len("&run_id=".join(runs)) <= FILTER_LENGTH and "" not in runs
 
 
 def parse_object(given: str | bytes) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from runfeed import Runfeed, RunfeedError
-from tests.integration.clients.watching.worker import DONE, Worker, ids
+from tests.integration.clients.watching.worker import DONE, Places, Worker, ids
 from tests.support import eventually
 
 pytestmark = pytest.mark.any_server  # about a client, whatever the stores' versions
@@ -99,6 +99,23 @@ async def test_unknown_run(worker: Worker) -> None:
 
         assert await watching == [1, 2]
         assert watch.error is None
+
+
+async def test_another_users_run(worker: Worker, places: Places) -> None:
+    """Another user's run is as unknown as one that is not there; our own runs are watched beside it as ever."""
+    async with Worker(places) as other:
+        foreign = await other.run()
+        await other.append(foreign, {"type": "a"}, {"type": "b"}, {"type": "c"})
+        run_id = await worker.run()
+        async with worker.watching() as feed:
+            theirs, ours = feed.run(foreign), feed.run(run_id)
+            lost = asyncio.create_task(ids(theirs))
+            await eventually(lambda: theirs.error is not None and theirs.error.code == "run_unknown")
+            watching = asyncio.create_task(ids(ours))
+            await worker.append(run_id, {"type": "a"}, DONE)
+
+            assert await watching == [1, 2]
+            lost.cancel()
 
 
 async def test_ended_run(worker: Worker) -> None:
