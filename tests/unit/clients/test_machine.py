@@ -5,6 +5,7 @@ from __future__ import annotations
 from runfeed.core.actions import Connect
 from runfeed.core.machine import Machine
 from runfeed.core.order import KEPT, Order
+from runfeed.core.protocol import RUN_FILTERS, may_filter
 from runfeed.core.subscription import FEED, WAITING, Subscription
 from tests.unit.clients.player import Player, event
 
@@ -57,6 +58,16 @@ def test_waiting_is_bounded() -> None:
     assert subscription.complete(1) is None
     assert subscription.needs == WAITING + 1
     assert subscription.complete(WAITING + 1) == []
+
+
+def test_filter_is_bounded() -> None:
+    """A poll names its runs only while its line stays within what the API reads; else it asks for all of them."""
+    assert may_filter(["r1", "r2"])
+    assert may_filter([f"r{n}" for n in range(RUN_FILTERS)])
+    assert not may_filter([f"r{n}" for n in range(RUN_FILTERS + 1)])
+    assert may_filter([str(n).ljust(128, ":") for n in range(14)])
+    assert not may_filter([str(n).ljust(128, ":") for n in range(60)])
+    assert not may_filter(["r1", FEED])
 
 
 def test_feed_takes_all() -> None:
