@@ -68,6 +68,7 @@ export class Runfeed {
   readonly #leaving = new Map<Store, ReturnType<typeof setTimeout>>();
   readonly #dirty = new Set<Store>();
   readonly #lookers = new Set<() => void>();
+  readonly #unplaced: ((cursor: number) => void)[] = []; // who waits to hear where the feed is
   #machine: Machine;
   #stream: OpenStream | null = null;
   #opening = 0; // the number of the last try: what an earlier one says is not heard
@@ -162,6 +163,10 @@ export class Runfeed {
     find: ({ key }) => this.#stores.get(key),
     join: (watch, listener) => this.#join(watch, listener),
     part: (store, listener) => this.#part(store, listener),
+    placed: (call) => {
+      this.#unplaced.push(call);
+      this.#place();
+    },
   };
 
   #join({ key, after }: Watch, listener: Listener): Store {
@@ -223,6 +228,7 @@ export class Runfeed {
 
   #do(call: () => void): void {
     call();
+    this.#place();
     if (this.#pumping) return;
     this.#pumping = true;
     for (let actions = this.#machine.actions(); actions.length > 0; actions = this.#machine.actions()) {
@@ -233,6 +239,12 @@ export class Runfeed {
     const due = this.#machine.due;
     this.#timer = due === null ? null : setTimeout(this.#tick, Math.min(Math.max(0, due - this.#now()), LONGEST_TIMER));
     this.#paint();
+  }
+
+  /** Before what happened is told: the next event moves the cursor. */
+  #place(): void {
+    const { cursor } = this.#machine;
+    if (cursor !== null) for (const each of this.#unplaced.splice(0)) each(cursor);
   }
 
   #tick = (): void => this.#do(() => this.#machine.tick(this.#now()));
