@@ -279,7 +279,8 @@ export class Runfeed {
     const current = (call: () => void) => () => (number === this.#opening ? this.#do(call) : undefined);
     try {
       if (this.#cut) throw new Error("cut");
-      const [token, hub] = await Promise.all([this.#token(), this.#places.hub()]);
+      const token = await this.#token();
+      const hub = await this.#places.hub(token);
       if (number !== this.#opening) return;
       const url = this.#places.streamUrl(hub, kind, after, epoch);
       const heard = this.#heard(current);
@@ -297,7 +298,10 @@ export class Runfeed {
       opened: () => current(() => this.#machine.opened(this.#now()))(),
       text: (text) => current(() => this.#machine.message(this.#now(), text))(),
       beat: (head) => current(() => this.#machine.beat(this.#now(), head))(),
-      closed: (code, reason) => current(() => this.#machine.closed(this.#now(), code, reason))(),
+      closed: (code, reason) => {
+        const none = code === 4404 && this.#places.guessed; // no hub at the API's address: polls bring what happens
+        current(() => this.#machine.closed(this.#now(), none ? 1006 : code, none ? "" : reason))();
+      },
     };
   }
 

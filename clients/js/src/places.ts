@@ -39,18 +39,25 @@ export interface PlacesOptions {
 export class Places {
   readonly #options: PlacesOptions;
   #hub: string | null;
+  #guessed = false;
 
   constructor(options: PlacesOptions) {
     this.#options = options;
     this.#hub = options.hub;
   }
 
-  /** The hub, as given or as the API says. Throws RunfeedError when it is none, other errors when nobody answers. */
-  async hub(): Promise<string> {
+  /** The API did not say where the hub is, so it is looked for at the API's own address. */
+  get guessed(): boolean {
+    return this.#guessed;
+  }
+
+  /** The hub, as given or as the API says. Throws RunfeedError when it is none, other errors when nobody says where it is. */
+  async hub(token: string | null): Promise<string> {
     if (this.#hub !== null) return this.#hub;
-    const { status, body } = await this.#call("/config", null);
-    if (status === 0 || status >= 500) throw new Error("the API does not answer");
+    const { status, body } = await this.#call("/config", token);
+    if (status !== 200 && status !== 404) throw new Error("the API does not say where the hub is"); // it may, the next time
     const said = body?.["hub"];
+    this.#guessed = typeof said !== "string";
     this.#hub = hubBase(typeof said === "string" ? said : this.#options.api);
     return this.#hub;
   }

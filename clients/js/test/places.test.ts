@@ -77,13 +77,13 @@ describe("where the hub is", () => {
   test("is what the application said, and the API is not asked", async () => {
     const { places: own, asked } = places("ws://hub:1");
 
-    expect([await own.hub(), asked]).toEqual(["ws://hub:1", []]);
+    expect([await own.hub(null), asked]).toEqual(["ws://hub:1", []]);
   });
 
   test("is asked of the API, once", async () => {
     const { places: own, asked } = places(null, json({ hub: "wss://hub.example/feed/" }));
 
-    expect([await own.hub(), await own.hub()]).toEqual(["wss://hub.example/feed", "wss://hub.example/feed"]);
+    expect([await own.hub(null), await own.hub(null)]).toEqual(["wss://hub.example/feed", "wss://hub.example/feed"]);
     expect(asked.map(({ url }) => url)).toEqual(["http://api:8080/base/api/v1/config"]);
   });
 
@@ -91,21 +91,31 @@ describe("where the hub is", () => {
     ["does not know the call", json({ code: "path_unknown" }, 404)],
     ["says null", json({ hub: null })],
   ])("is the API's own address when the API %s", async (_, answer) => {
-    expect(await places(null, answer).places.hub()).toBe("ws://api:8080/base");
+    const { places: own } = places(null, answer);
+
+    expect([await own.hub(null), own.guessed]).toEqual(["ws://api:8080/base", true]);
   });
 
-  test("is asked again after nobody answered", async () => {
-    const { places: own } = places(null, new Error("away"), json({}, 503), json({ hub: "ws://hub:2" }));
+  test.each([0, 401, 403, 429, 503])(
+    "is asked again after the answer %i", async (status) => {
+      const { places: own } = places(null, status === 0 ? new Error("away") : json({ code: "no" }, status), json({ hub: "ws://hub:2" }));
 
-    await expect(own.hub()).rejects.toThrow("does not answer");
-    await expect(own.hub()).rejects.toThrow("does not answer");
-    expect(await own.hub()).toBe("ws://hub:2");
+      await expect(own.hub(null)).rejects.not.toBeInstanceOf(RunfeedError);
+      expect([await own.hub(null), own.guessed]).toEqual(["ws://hub:2", false]);
+    },
+  );
+
+  test("is asked with the token", async () => {
+    const { places: own, asked } = places(null, json({ hub: "ws://hub:2" }));
+    await own.hub("secret");
+
+    expect(asked[0]?.headers["Authorization"]).toBe("Bearer secret");
   });
 
   test("is an error for a page on https when the API names a ws hub", async () => {
     onPage("https://app.example/");
 
-    await expect(places(null, json({ hub: "ws://hub:1" })).places.hub()).rejects.toMatchObject({ code: "mixed_content" });
+    await expect(places(null, json({ hub: "ws://hub:1" })).places.hub(null)).rejects.toMatchObject({ code: "mixed_content" });
   });
 });
 
