@@ -113,7 +113,14 @@ export class Runfeed {
   async runs(options: { status?: Status; limit?: number; cursor?: string } = {}): Promise<{ runs: RunInfo[]; cursor: string | null }> {
     const query = new URLSearchParams({ username: this.username });
     for (const [name, value] of Object.entries(options)) if (value !== undefined) query.set(name, String(value));
-    return (await this.#places.read(`/runs?${query}`, await this.#token())) as never;
+    const read = async () => this.#places.read(`/runs?${query}`, await this.#token()) as Promise<never>;
+    try {
+      return await read();
+    } catch (error) {
+      if (!(error instanceof RunfeedError && error.status === 401) || this.#options.getToken === undefined) throw error;
+    }
+    this.#renew = true;
+    return read();
   }
 
   /** How events come now; the same object until that changes. */
