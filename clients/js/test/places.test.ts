@@ -3,7 +3,11 @@ import type { Request } from "../src/actions.js";
 import { apiBase, hubBase, Places } from "../src/places.js";
 import { RunfeedError } from "../src/protocol.js";
 
-afterEach(() => vi.unstubAllGlobals());
+afterEach(() => {
+  vi.unstubAllGlobals();
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
 
 const onPage = (url: string): void => void vi.stubGlobal("location", new URL(url));
 
@@ -171,6 +175,53 @@ describe("an answer", () => {
 
     await expect(own.read("/runs", null)).rejects.toMatchObject({ code: "invalid", message: "limit: is too big", status: 400 });
     await expect(own.read("/runs", null)).rejects.toMatchObject({ code: "unreachable", status: 0 });
+  });
+});
+
+describe("a line", () => {
+  const pass = (ms: number): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
+
+  /** A request whose answer comes as the test writes it. */
+  function asking() {
+    vi.useFakeTimers();
+    vi.spyOn(AbortSignal, "timeout").mockImplementation((ms) => { // the platform's own is not the test's clock's
+      const stop = new AbortController();
+      setTimeout(() => stop.abort(), ms);
+      return stop.signal;
+    });
+    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+    const writer = writable.getWriter();
+    const fetch = async (_: string, { signal }: RequestInit): Promise<Response> => {
+      signal?.addEventListener("abort", () => void writer.abort(new Error("aborted")));
+      return new Response(readable);
+    };
+    const got = vi.fn();
+    void new Places({ api: "http://api", hub: null, username: "u", fetch: fetch as never }).get(request, null).then(got);
+    return { writer, got };
+  }
+
+  test("that is slow is waited for as long as something comes, letters that are cut included", async () => {
+    const { writer, got } = asking();
+    for (const byte of new TextEncoder().encode('{"a":"é😀"}')) {
+      await pass(29_000);
+      await writer.write(Uint8Array.of(byte));
+    }
+    await writer.close();
+    await pass(1);
+
+    expect(got.mock.calls).toEqual([[{ status: 200, body: { a: "é😀" } }]]);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test("that is silent for 30 s is given up", async () => {
+    const { writer, got } = asking();
+    await pass(10_000);
+    await writer.write(new TextEncoder().encode("{"));
+    await pass(29_000);
+    expect(got).not.toHaveBeenCalled();
+
+    await pass(1_001);
+    expect(got.mock.calls).toEqual([[{ status: 0, body: null }]]);
   });
 });
 
