@@ -68,6 +68,7 @@ export class Runfeed {
   readonly #leaving = new Map<Store, ReturnType<typeof setTimeout>>();
   readonly #dirty = new Set<Store>();
   readonly #lookers = new Set<() => void>();
+  readonly #unplaced: ((cursor: number) => void)[] = []; // who waits to hear where the feed is
   #machine: Machine;
   #stream: OpenStream | null = null;
   #opening = 0; // the number of the last try: what an earlier one says is not heard
@@ -112,7 +113,14 @@ export class Runfeed {
   async runs(options: { status?: Status; limit?: number; cursor?: string } = {}): Promise<{ runs: RunInfo[]; cursor: string | null }> {
     const query = new URLSearchParams({ username: this.username });
     for (const [name, value] of Object.entries(options)) if (value !== undefined) query.set(name, String(value));
-    return (await this.#places.read(`/runs?${query}`, await this.#token())) as never;
+    const read = async () => this.#places.read(`/runs?${query}`, await this.#token()) as Promise<never>;
+    try {
+      return await read();
+    } catch (error) {
+      if (!(error instanceof RunfeedError && error.status === 401) || this.#options.getToken === undefined) throw error;
+    }
+    this.#renew = true;
+    return read();
   }
 
   /** How events come now; the same object until that changes. */
@@ -162,6 +170,10 @@ export class Runfeed {
     find: ({ key }) => this.#stores.get(key),
     join: (watch, listener) => this.#join(watch, listener),
     part: (store, listener) => this.#part(store, listener),
+    placed: (call) => {
+      this.#unplaced.push(call);
+      this.#place();
+    },
   };
 
   #join({ key, after }: Watch, listener: Listener): Store {
@@ -223,6 +235,7 @@ export class Runfeed {
 
   #do(call: () => void): void {
     call();
+    this.#place();
     if (this.#pumping) return;
     this.#pumping = true;
     for (let actions = this.#machine.actions(); actions.length > 0; actions = this.#machine.actions()) {
@@ -233,6 +246,12 @@ export class Runfeed {
     const due = this.#machine.due;
     this.#timer = due === null ? null : setTimeout(this.#tick, Math.min(Math.max(0, due - this.#now()), LONGEST_TIMER));
     this.#paint();
+  }
+
+  /** Before what happened is told: the next event moves the cursor. */
+  #place(): void {
+    const { cursor } = this.#machine;
+    if (cursor !== null) for (const each of this.#unplaced.splice(0)) each(cursor);
   }
 
   #tick = (): void => this.#do(() => this.#machine.tick(this.#now()));
@@ -267,7 +286,8 @@ export class Runfeed {
     const current = (call: () => void) => () => (number === this.#opening ? this.#do(call) : undefined);
     try {
       if (this.#cut) throw new Error("cut");
-      const [token, hub] = await Promise.all([this.#token(), this.#places.hub()]);
+      const token = await this.#token();
+      const hub = await this.#places.hub(token);
       if (number !== this.#opening) return;
       const url = this.#places.streamUrl(hub, kind, after, epoch);
       const heard = this.#heard(current);
@@ -285,7 +305,10 @@ export class Runfeed {
       opened: () => current(() => this.#machine.opened(this.#now()))(),
       text: (text) => current(() => this.#machine.message(this.#now(), text))(),
       beat: (head) => current(() => this.#machine.beat(this.#now(), head))(),
-      closed: (code, reason) => current(() => this.#machine.closed(this.#now(), code, reason))(),
+      closed: (code, reason) => {
+        const none = code === 4404 && this.#places.guessed; // no hub at the API's address: polls bring what happens
+        current(() => this.#machine.closed(this.#now(), none ? 1006 : code, none ? "" : reason))();
+      },
     };
   }
 

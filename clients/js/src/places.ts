@@ -2,7 +2,7 @@
 import type { Answer, Request } from "./actions.js";
 import { parseObject, RunfeedError, type Stream } from "./protocol.js";
 
-const WITHIN = 30_000; // ms for a whole answer; the API itself gives up after 5 s, the rest is for slow lines
+const SILENCE = 30_000; // ms without a byte; the API itself gives up after 5 s, and a long page on a slow line takes its time
 
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
@@ -39,18 +39,25 @@ export interface PlacesOptions {
 export class Places {
   readonly #options: PlacesOptions;
   #hub: string | null;
+  #guessed = false;
 
   constructor(options: PlacesOptions) {
     this.#options = options;
     this.#hub = options.hub;
   }
 
-  /** The hub, as given or as the API says. Throws RunfeedError when it is none, other errors when nobody answers. */
-  async hub(): Promise<string> {
+  /** The API did not say where the hub is, so it is looked for at the API's own address. */
+  get guessed(): boolean {
+    return this.#guessed;
+  }
+
+  /** The hub, as given or as the API says. Throws RunfeedError when it is none, other errors when nobody says where it is. */
+  async hub(token: string | null): Promise<string> {
     if (this.#hub !== null) return this.#hub;
-    const { status, body } = await this.#call("/config", null);
-    if (status === 0 || status >= 500) throw new Error("the API does not answer");
+    const { status, body } = await this.#call("/config", token);
+    if (status !== 200 && status !== 404) throw new Error("the API does not say where the hub is"); // it may, the next time
     const said = body?.["hub"];
+    this.#guessed = typeof said !== "string";
     this.#hub = hubBase(typeof said === "string" ? said : this.#options.api);
     return this.#hub;
   }
@@ -83,17 +90,56 @@ export class Places {
 
   async #call(path: string, token: string | null): Promise<Answer> {
     const headers = { Accept: "application/json", ...(token === null ? {} : { Authorization: `Bearer ${token}` }) };
+    const silence = new Silence();
     try {
-      const signal = AbortSignal.timeout(WITHIN);
       const { api, fetch: call } = this.#options; // called by itself: a browser's fetch is nobody's method
-      const response = await call(`${api}/api/v1${path}`, { headers, signal, cache: "no-store" });
-      const body = parseObject(await response.text()); // an answer that breaks off is none
+      const response = await call(`${api}/api/v1${path}`, { headers, signal: silence.signal, cache: "no-store" });
+      const body = parseObject(await whole(response, silence)); // an answer that breaks off is none
       const seconds = Number(response.headers.get("Retry-After") ?? NaN);
       const wait = seconds >= 0 ? { wait: 1000 * seconds } : {};
       return response.status === 200 && body === null ? NO_ANSWER : { status: response.status, body, ...wait };
     } catch {
       return NO_ANSWER;
+    } finally {
+      silence.end();
     }
+  }
+}
+
+/** Aborts a request when nothing comes for so long. */
+class Silence {
+  readonly #stop = new AbortController();
+  #timer!: ReturnType<typeof setTimeout>;
+
+  constructor() {
+    this.broken();
+  }
+
+  get signal(): AbortSignal {
+    return this.#stop.signal;
+  }
+
+  broken(): void {
+    this.end();
+    this.#timer = setTimeout(() => this.#stop.abort(), SILENCE);
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+/** A body's text. */
+async function whole(response: Response, silence: Silence): Promise<string> {
+  const reader = response.body?.getReader?.();
+  if (reader === undefined) return response.text(); // not every fetch gives its bodies piece by piece
+  const decoder = new TextDecoder();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    silence.broken();
+    if (done) return text + decoder.decode();
+    text += decoder.decode(value, { stream: true });
   }
 }
 

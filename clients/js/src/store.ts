@@ -7,13 +7,15 @@ import { add, later, NOTHING, type Summary } from "./summary.js";
 export interface Snapshot extends Summary {
   readonly events: readonly RunEvent[];
   readonly last: RunEvent | null;
-  /** The history is there: what is missing from `events` has not happened. */
+  /** How many events stood before the first of `events` and were given up: no more are kept than some 100,000. */
+  readonly dropped: number;
+  /** The history is there: what is missing behind the first of `events` has not happened. */
   readonly loaded: boolean;
   /** What is wrong, and may mend itself; or why all ended. */
   readonly error: RunfeedError | null;
 }
 
-export const EMPTY: Snapshot = { ...NOTHING, events: [], last: null, loaded: false, error: null };
+export const EMPTY: Snapshot = { ...NOTHING, events: [], last: null, dropped: 0, loaded: false, error: null };
 
 export interface Listener {
   /** Each event, in order, once; first those that came already. */
@@ -27,14 +29,14 @@ export interface Listener {
 export class Store {
   /** The run's id; "" is the whole feed. */
   readonly key: string;
-  /** It begins behind this id; null: with what comes next. */
-  readonly after: number | null;
   readonly listeners = new Set<Listener>();
   readonly #most: number;
   readonly #sleepers = new Set<() => void>();
   readonly #changed: (store: Store) => void;
   #events: RunEvent[] = [];
   #dropped = 0;
+  #lost = 0;
+  #after: number | null;
   #summary: Summary = NOTHING;
   #loaded = false;
   #error: RunfeedError | null = null;
@@ -45,7 +47,7 @@ export class Store {
   /** most: events that are kept; the oldest go first. changed: is told when something did. */
   constructor(key: string, after: number | null, most: number, changed: (store: Store) => void) {
     this.key = key;
-    this.after = after;
+    this.#after = after;
     this.#most = most;
     this.#changed = changed;
   }
@@ -55,10 +57,16 @@ export class Store {
       ...this.#summary,
       events: this.#events.slice(),
       last: this.#events.at(-1) ?? null,
+      dropped: this.#dropped,
       loaded: this.#loaded,
       error: this.#error,
     };
     return this.#snapshot;
+  }
+
+  /** It begins behind this id; null: with what comes next. */
+  get after(): number | null {
+    return this.#after;
   }
 
   /** The events that are kept, as they are now. */
@@ -71,8 +79,18 @@ export class Store {
     return this.#dropped;
   }
 
+  /** The last id that was given up; Infinity: an event without one was. */
+  get lost(): number {
+    return this.#lost;
+  }
+
   get resets(): readonly Reset[] {
     return this.#resets;
+  }
+
+  /** Its history is there. */
+  get loaded(): boolean {
+    return this.#loaded;
   }
 
   /** Nothing will come any more. */
@@ -98,7 +116,7 @@ export class Store {
     this.#events.push(event);
     if (this.#events.length > this.#most) {
       const many = Math.ceil(this.#most / 10); // seldom, because it costs
-      this.#events.splice(0, many);
+      for (const { id } of this.#events.splice(0, many)) this.#lost = Math.max(this.#lost, id ?? Infinity);
       this.#dropped += many;
     }
     this.#summary = add(this.#summary, event);
@@ -109,7 +127,8 @@ export class Store {
 
   reset(reset: Reset): void {
     this.#events = [];
-    this.#dropped = 0;
+    this.#dropped = this.#lost = 0;
+    this.#after = this.key === FEED ? reset.head : 0; // as the machine begins again
     this.#summary = NOTHING;
     this.#loaded = false;
     this.#resets.push(reset);

@@ -1,5 +1,5 @@
 /** The two kinds of stream, opened and read. Both say the same things; both fall silent when they are closed here. */
-import { SUBPROTOCOL } from "./protocol.js";
+import { parseObject, SUBPROTOCOL } from "./protocol.js";
 import { Blocks } from "./sse.js";
 
 export interface Heard {
@@ -69,8 +69,8 @@ async function readEvents(
     const response = await call(url, { headers, signal, cache: "no-store" });
     if (response.status !== 200 || response.body === null) {
       const seconds = Number(response.headers.get("Retry-After") ?? NaN);
-      end = [CODES[response.status] ?? 1006, seconds >= 0 ? `retry in ${Math.round(1000 * seconds)} ms` : ""];
-      await response.body?.cancel();
+      end = [await codeOf(response), seconds >= 0 ? `retry in ${Math.round(1000 * seconds)} ms` : ""];
+      if (!response.bodyUsed) await response.body?.cancel();
     } else if (!/^text\/event-stream\b/i.test(response.headers.get("Content-Type") ?? "")) {
       await response.body.cancel(); // not the hub: a page to log in, as some networks put before everything
     } else {
@@ -81,6 +81,14 @@ async function readEvents(
     // Whatever it was, the stream is over, and that is what is said.
   }
   if (!signal.aborted) heard.closed(...end);
+}
+
+/** A refusal as a close code. */
+async function codeOf(response: Response): Promise<number> {
+  const code = CODES[response.status] ?? 1006;
+  if (code !== 4404) return code;
+  // A proxy that knows no such path says nothing about the hub: only what has the hub's own words is its answer.
+  return typeof parseObject(await response.text())?.["code"] === "string" ? code : 1006;
 }
 
 /** Reads to the end; the ms that the server asked to wait, or null. */

@@ -214,6 +214,27 @@ describe("connection()", () => {
   });
 });
 
+describe("a 4404", () => {
+  test("of a hub that was guessed does not end all: polls bring what happens", async () => {
+    server.unknown.add("/api/v1/config");
+    const { feed } = await watching({ hub: undefined } as never);
+    await pass(1);
+    server.last.shut(4404);
+    server.accepts = false;
+    server.append("r1", many(1));
+    await pass(5_000);
+
+    expect([feed.connection().error, feed.connection().transport, seen]).toEqual([null, "poll", [1]]);
+  });
+
+  test("of a hub that somebody named ends all", async () => {
+    const { feed } = await watching();
+    server.last.shut(4404);
+
+    expect(feed.connection().error).toMatchObject({ code: "refused", status: 4404 });
+  });
+});
+
 describe("close()", () => {
   test("ends the socket and all timers, and listeners hear nothing more", async () => {
     const { feed } = await watching();

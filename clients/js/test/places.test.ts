@@ -3,7 +3,11 @@ import type { Request } from "../src/actions.js";
 import { apiBase, hubBase, Places } from "../src/places.js";
 import { RunfeedError } from "../src/protocol.js";
 
-afterEach(() => vi.unstubAllGlobals());
+afterEach(() => {
+  vi.unstubAllGlobals();
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
 
 const onPage = (url: string): void => void vi.stubGlobal("location", new URL(url));
 
@@ -77,13 +81,13 @@ describe("where the hub is", () => {
   test("is what the application said, and the API is not asked", async () => {
     const { places: own, asked } = places("ws://hub:1");
 
-    expect([await own.hub(), asked]).toEqual(["ws://hub:1", []]);
+    expect([await own.hub(null), asked]).toEqual(["ws://hub:1", []]);
   });
 
   test("is asked of the API, once", async () => {
     const { places: own, asked } = places(null, json({ hub: "wss://hub.example/feed/" }));
 
-    expect([await own.hub(), await own.hub()]).toEqual(["wss://hub.example/feed", "wss://hub.example/feed"]);
+    expect([await own.hub(null), await own.hub(null)]).toEqual(["wss://hub.example/feed", "wss://hub.example/feed"]);
     expect(asked.map(({ url }) => url)).toEqual(["http://api:8080/base/api/v1/config"]);
   });
 
@@ -91,21 +95,31 @@ describe("where the hub is", () => {
     ["does not know the call", json({ code: "path_unknown" }, 404)],
     ["says null", json({ hub: null })],
   ])("is the API's own address when the API %s", async (_, answer) => {
-    expect(await places(null, answer).places.hub()).toBe("ws://api:8080/base");
+    const { places: own } = places(null, answer);
+
+    expect([await own.hub(null), own.guessed]).toEqual(["ws://api:8080/base", true]);
   });
 
-  test("is asked again after nobody answered", async () => {
-    const { places: own } = places(null, new Error("away"), json({}, 503), json({ hub: "ws://hub:2" }));
+  test.each([0, 401, 403, 429, 503])(
+    "is asked again after the answer %i", async (status) => {
+      const { places: own } = places(null, status === 0 ? new Error("away") : json({ code: "no" }, status), json({ hub: "ws://hub:2" }));
 
-    await expect(own.hub()).rejects.toThrow("does not answer");
-    await expect(own.hub()).rejects.toThrow("does not answer");
-    expect(await own.hub()).toBe("ws://hub:2");
+      await expect(own.hub(null)).rejects.not.toBeInstanceOf(RunfeedError);
+      expect([await own.hub(null), own.guessed]).toEqual(["ws://hub:2", false]);
+    },
+  );
+
+  test("is asked with the token", async () => {
+    const { places: own, asked } = places(null, json({ hub: "ws://hub:2" }));
+    await own.hub("secret");
+
+    expect(asked[0]?.headers["Authorization"]).toBe("Bearer secret");
   });
 
   test("is an error for a page on https when the API names a ws hub", async () => {
     onPage("https://app.example/");
 
-    await expect(places(null, json({ hub: "ws://hub:1" })).places.hub()).rejects.toMatchObject({ code: "mixed_content" });
+    await expect(places(null, json({ hub: "ws://hub:1" })).places.hub(null)).rejects.toMatchObject({ code: "mixed_content" });
   });
 });
 
@@ -161,6 +175,53 @@ describe("an answer", () => {
 
     await expect(own.read("/runs", null)).rejects.toMatchObject({ code: "invalid", message: "limit: is too big", status: 400 });
     await expect(own.read("/runs", null)).rejects.toMatchObject({ code: "unreachable", status: 0 });
+  });
+});
+
+describe("a line", () => {
+  const pass = (ms: number): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
+
+  /** A request whose answer comes as the test writes it. */
+  function asking() {
+    vi.useFakeTimers();
+    vi.spyOn(AbortSignal, "timeout").mockImplementation((ms) => { // the platform's own is not the test's clock's
+      const stop = new AbortController();
+      setTimeout(() => stop.abort(), ms);
+      return stop.signal;
+    });
+    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+    const writer = writable.getWriter();
+    const fetch = async (_: string, { signal }: RequestInit): Promise<Response> => {
+      signal?.addEventListener("abort", () => void writer.abort(new Error("aborted")));
+      return new Response(readable);
+    };
+    const got = vi.fn();
+    void new Places({ api: "http://api", hub: null, username: "u", fetch: fetch as never }).get(request, null).then(got);
+    return { writer, got };
+  }
+
+  test("that is slow is waited for as long as something comes, letters that are cut included", async () => {
+    const { writer, got } = asking();
+    for (const byte of new TextEncoder().encode('{"a":"é😀"}')) {
+      await pass(29_000);
+      await writer.write(Uint8Array.of(byte));
+    }
+    await writer.close();
+    await pass(1);
+
+    expect(got.mock.calls).toEqual([[{ status: 200, body: { a: "é😀" } }]]);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test("that is silent for 30 s is given up", async () => {
+    const { writer, got } = asking();
+    await pass(10_000);
+    await writer.write(new TextEncoder().encode("{"));
+    await pass(29_000);
+    expect(got).not.toHaveBeenCalled();
+
+    await pass(1_001);
+    expect(got.mock.calls).toEqual([[{ status: 0, body: null }]]);
   });
 });
 

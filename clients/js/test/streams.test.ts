@@ -55,9 +55,13 @@ describe("an event stream", () => {
   test.each([
     [400, 4400], [401, 4401], [403, 4403], [404, 4404], [410, 4409], [429, 1013], [503, 1013], [500, 1006], [204, 1006],
   ])("that is answered %i is closed with %i", async (status, code) => {
-    const body = status === 204 ? null : "{}";
+    const body = status === 204 ? null : '{"code":"no"}';
 
     expect(await said(new Response(body, { status }))).toEqual([`closed ${code}`]);
+  });
+
+  test.each(["{}", "<html>not found</html>", ""])("that is answered 404 with %j was not answered by the hub", async (body) => {
+    expect(await said(new Response(body, { status: 404 }))).toEqual(["closed 1006"]);
   });
 
   test("that is refused with a time comes back then", async () => {

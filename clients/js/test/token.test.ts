@@ -124,4 +124,22 @@ describe("a token", () => {
     expect([server.asked, server.sockets, feed.connection().error]).toEqual([[], [], null]);
     expect(run.snapshot().error).toMatchObject({ code: "unreachable" });
   });
+
+  test("that runs() is refused with is renewed, once", async () => {
+    server.refusals.push(401);
+    await server.client({ getToken: keeper() }).runs();
+    expect([server.tokens, asked]).toEqual([["t1", "t2"], [false, true]]);
+
+    server.refusals.push(401, 401);
+    await expect(server.client({ getToken: keeper() }).runs()).rejects.toMatchObject({ status: 401 });
+    expect(server.tokens.slice(2)).toEqual(["t1", "t2"]);
+  });
+
+  test("is not renewed by runs() where there is none, nor for another refusal", async () => {
+    server.refusals.push(401, 403);
+    await expect(server.client().runs()).rejects.toMatchObject({ status: 401 });
+    await expect(server.client({ getToken: keeper() }).runs()).rejects.toMatchObject({ status: 403 });
+
+    expect([server.tokens, asked]).toEqual([[null, "t1"], [false]]);
+  });
 });

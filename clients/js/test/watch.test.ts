@@ -233,7 +233,7 @@ describe("an iterator", () => {
 
   test("that falls behind by more than is kept is told so, and loses nothing in silence", async () => {
     const store = new Store("r1", 0, 10, () => {});
-    const watch = new Watch("r1", 0, { find: () => store, join: () => store, part: () => {} });
+    const watch = new Watch("r1", 0, { find: () => store, join: () => store, part: () => {}, placed: () => {} });
     const reading = watch[Symbol.asyncIterator]();
     const take = (seq: number): void => store.take({ id: seq, seq, run_id: "r1", username: "u", type: "step" });
     take(1);

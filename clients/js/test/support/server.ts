@@ -62,6 +62,8 @@ export class FakeServer {
   readonly refusals: number[] = [];
   events: RunEvent[] = [];
   epoch = "E";
+  /** Paths that the API answers 404. */
+  readonly unknown = new Set<string>();
   /** Sockets are answered; else they hang. */
   accepts = true;
 
@@ -101,8 +103,9 @@ export class FakeServer {
     const url = new URL(input);
     this.asked.push(url.pathname.replace("/api/v1", "") + url.search);
     this.tokens.push(headers["Authorization"]?.replace("Bearer ", "") ?? null);
-    const refused = this.refusals.shift();
-    if (refused === 0 || url.pathname === "/sse") throw new TypeError("fetch failed");
+    const unknown = this.unknown.has(url.pathname);
+    const refused = unknown ? 404 : this.refusals.shift();
+    if (refused === 0 || (url.pathname === "/sse" && !unknown)) throw new TypeError("fetch failed");
     const body = refused === undefined ? this.#answer(url) : { code: CODES[refused] ?? "no", detail: "not now" };
     // Not a Response: reading one takes real time, of which the tests' clocks know nothing.
     return { status: refused ?? 200, headers: new Headers(), text: async () => JSON.stringify(body) };
