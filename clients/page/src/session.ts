@@ -102,6 +102,7 @@ export class Session {
     const now = Date.now();
     const open = connection.state === "open";
     const was = this.wire.lostAt;
+    this.shelf.connected(open);
     this.strip.connected(now, open);
     this.wire.changed(now, connection, this.#brought, this.cut);
     this.#brought = 0;
