@@ -3,11 +3,12 @@ import { Runfeed } from "../../js/src/client.js";
 import type { RunEvent } from "../../js/src/protocol.js";
 import { Frames } from "./model/frames.js";
 import { Lag } from "./model/lag.js";
+import { type Origin, Origins } from "./model/origins.js";
 import { Seqs } from "./model/seqs.js";
 import { Strip } from "./model/strip.js";
 import { Wire } from "./model/wire.js";
 import { Shelf } from "./shelf.js";
-import { tappedFetch, tappedSocket } from "./tap.js";
+import { Tap } from "./tap.js";
 
 const CLOCKS_AGREE = 2_000; // ms: `Date` has whole seconds, and an answer takes its time
 
@@ -30,13 +31,15 @@ export class Session {
   polledSince = 0;
   version = 0;
   readonly #listeners = new Set<(urgent: boolean) => void>();
+  readonly #origins = new Origins();
   #pollsAtLoss = 0;
   #brought = 0; // by polls, since the connection last changed
   #stop: (() => void)[] = [];
 
   constructor(username: string) {
     this.username = username;
-    this.client = new Runfeed({ username, WebSocket: tappedSocket(this.frames), fetch: tappedFetch(this.frames) });
+    const tap = new Tap(this.frames, this.#origins);
+    this.client = new Runfeed({ username, WebSocket: tap.socket(), fetch: tap.fetch });
     this.shelf = new Shelf(this.client, this.#tell);
   }
 
@@ -49,6 +52,7 @@ export class Session {
     };
     const reset = (): void => {
       this.ids.restart();
+      this.#origins.restart();
       this.shelf.restart();
     };
     this.#stop = [
@@ -89,19 +93,25 @@ export class Session {
 
   #event = (event: RunEvent): void => {
     const now = Date.now();
-    const live = this.client.connection().state === "open";
+    const origin = this.#originOf(event);
     if (typeof event.recorded_at === "number") this.lag.take(now - 1000 * event.recorded_at);
-    this.strip.take(now, live ? "stream" : "poll");
-    if (!live) this.#brought += 1;
+    this.strip.take(now, origin === "stream" ? "stream" : "poll");
+    if (origin === "poll") this.#brought += 1;
     this.ids.take(event.id);
     this.shelf.happened(event);
   };
+
+  /** Not known: a long feed has forgotten it. */
+  #originOf({ id }: RunEvent): Origin {
+    return this.#origins.get(id) ?? (this.client.connection().state === "open" ? "stream" : "poll");
+  }
 
   #connection = (): void => {
     const connection = this.client.connection();
     const now = Date.now();
     const open = connection.state === "open";
     const was = this.wire.lostAt;
+    this.shelf.connected(open);
     this.strip.connected(now, open);
     this.wire.changed(now, connection, this.#brought, this.cut);
     this.#brought = 0;

@@ -1,13 +1,12 @@
-/** The list of runs, and when it is asked for: at first, when the feed is there, and when something is not known. */
+/** The list of runs, and when it is asked for: at first, when a stream opens, while none is, and when something is not known. */
 import type { Runfeed, RunInfo } from "../../js/src/client.js";
 import { type RunEvent, RunfeedError } from "../../js/src/protocol.js";
+import { Asking, pause } from "./model/asking.js";
 import { RunList, type Wish } from "./model/runlist.js";
 
 const PAGE = 50;
 const UNKNOWN = 300; // ms: runs of which an event came, and nothing else is known
 const PAUSE = 2_000; // ms between two lists that are asked for because of that
-const AGAIN = 20_000; // ms: a run that was made and has no event yet is on no feed
-const SLOWEST = 10_000; // ms between two tries while the API is away
 
 export interface Page {
   /** Of the next page; null: there is none; undefined: not asked yet. */
@@ -26,12 +25,11 @@ export class Shelf {
   readonly #client: Runfeed;
   readonly #tell: () => void;
   readonly #pages = new Map<Wish, Page>();
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #due = Infinity;
+  readonly #asking = new Asking(() => void this.#first(), () => document.hidden);
   #asked = 0;
   #failures = 0;
   #life = 0;
-  #running = false;
+  #streams = false;
 
   constructor(client: Runfeed, tell: () => void) {
     this.#client = client;
@@ -39,15 +37,11 @@ export class Shelf {
   }
 
   start(): () => void {
-    this.#running = true;
-    const look = (): void => {
-      if (!document.hidden) this.#ask(0);
-    };
+    const look = (): void => this.#asking.shown();
     document.addEventListener("visibilitychange", look);
-    void this.#first();
+    this.#asking.in(0);
     return () => {
-      this.#running = false;
-      clearTimeout(this.#timer);
+      this.#asking.end();
       document.removeEventListener("visibilitychange", look);
     };
   }
@@ -59,12 +53,20 @@ export class Shelf {
   /** The runs to be shown are of this status. */
   want(wish: Wish): void {
     this.#wish = wish;
-    if (!this.#pages.has(wish)) void this.#first();
+    if (!this.#pages.has(wish)) this.#asking.in(0);
   }
 
   feedIsThere(): void {
     this.complete = true;
-    this.#ask(0);
+    this.#asking.in(0);
+  }
+
+  /** A stream opened, or ended. One that opened may have missed what is on no feed. */
+  connected(streams: boolean): void {
+    if (streams === this.#streams) return;
+    this.#streams = streams;
+    if (streams) this.#asking.in(0);
+    else this.#later();
   }
 
   happened(event: RunEvent): void {
@@ -73,14 +75,14 @@ export class Shelf {
 
   /** Asks for what is not known, now or soon. */
   look(): void {
-    if (this.list.guesses) this.#ask(Math.max(UNKNOWN, this.#asked + PAUSE - Date.now()));
+    if (this.list.guesses.length > 0) this.#asking.in(Math.max(UNKNOWN, this.#asked + PAUSE - Date.now()));
   }
 
   restart(): void {
     this.list.clear();
     this.#pages.clear();
     this.#life += 1;
-    this.#ask(0);
+    this.#asking.in(0);
   }
 
   async more(): Promise<void> {
@@ -89,26 +91,23 @@ export class Shelf {
   }
 
   retry(): void {
-    this.#ask(0);
-  }
-
-  #ask(wait: number): void {
-    const at = Date.now() + wait;
-    if (at >= this.#due || !this.#running) return;
-    this.#due = at;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#first(), wait);
+    this.#asking.in(0);
   }
 
   /** The first page: what is newest. */
   async #first(): Promise<void> {
-    clearTimeout(this.#timer);
-    this.#due = Infinity;
     this.#asked = Date.now();
     const wishes = new Set<Wish>(["all", this.#wish]);
+    const guesses = this.list.guesses;
     const done = await Promise.all([...wishes].map((wish) => this.#read(wish, undefined)));
     this.#failures = done.every(Boolean) ? 0 : this.#failures + 1;
-    this.#ask(this.#failures === 0 ? AGAIN : Math.min(SLOWEST, 500 * 2 ** this.#failures));
+    if (this.#failures === 0) this.list.settle(guesses);
+    this.#later();
+  }
+
+  #later(): void {
+    const wait = pause(this.#failures, this.#streams);
+    if (wait !== null) this.#asking.in(wait);
   }
 
   async #read(wish: Wish, cursor: string | undefined): Promise<boolean> {

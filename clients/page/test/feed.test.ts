@@ -1,5 +1,6 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { Connection, RunInfo } from "../../js/src/client.js";
+import { Asking, pause } from "../src/model/asking.js";
 import { RunList, tookOf } from "../src/model/runlist.js";
 import { story, Wire } from "../src/model/wire.js";
 import { event } from "./events.js";
@@ -44,21 +45,66 @@ describe("the list of runs", () => {
     const list = new RunList();
     list.listed([info("a", { created_at: 1 })]);
     list.happened(event("workflow_started", { run_id: "b", seq: 1, recorded_at: 9 }));
-    expect([list.ids(), list.guesses, list.get("b")?.workflow]).toEqual([["b", "a"], true, null]);
+    expect([list.ids(), list.guesses, list.get("b")?.workflow]).toEqual([["b", "a"], ["b"], null]);
     list.listed([info("b", { created_at: 8.5, status: "running", last_seq: 1 })]);
-    expect([list.guesses, list.get("b")?.workflow]).toEqual([false, "w"]);
+    expect([list.guesses, list.get("b")?.workflow]).toEqual([[], "w"]);
+  });
+
+  it("does not ask again for a run that is older than those listed", () => {
+    const list = new RunList();
+    list.happened(event("workflow_started", { run_id: "old", seq: 1 }));
+    const guesses = list.guesses;
+    list.happened(event("workflow_started", { run_id: "new", seq: 1 }));
+    list.settle(guesses);
+    list.happened(event("step_started", { run_id: "old", seq: 2 }));
+    expect(list.guesses).toEqual(["new"]);
   });
 
   it("keeps what events said after the API answered", () => {
     const list = new RunList();
     list.happened(event("workflow_completed", { run_id: "a", seq: 4, recorded_at: 9 }));
     list.listed([info("a", { created_at: 1, status: "running", last_seq: 2, progress: 10 })]);
-    expect(list.get("a")).toMatchObject({ status: "completed", progress: 100, last_seq: 4, workflow: "w", created_at: 1, guessed: false });
+    expect(list.get("a")).toMatchObject({ status: "completed", progress: 100, last_seq: 4, workflow: "w", created_at: 1 });
   });
 
   it("says how long a run took, or takes", () => {
     expect([tookOf(info("a"), 9), tookOf(info("a", { started_at: 2 }), 9), tookOf(info("a", { started_at: 2, finished_at: 5 }), 9), tookOf(info("a", { started_at: 12 }), 9)])
       .toEqual([null, 7, 3, 0]);
+  });
+});
+
+describe("when the list is asked for", () => {
+  it("waits while no stream is open, and not at all while one is", () => {
+    expect([pause(0, false), pause(0, true)]).toEqual([20_000, null]);
+    expect([pause(1, true), pause(2, false), pause(30, true)]).toEqual([1_000, 2_000, 10_000]);
+  });
+
+  it("is once, at the earliest of the times, and not while the page is hidden", () => {
+    vi.useFakeTimers();
+    let [asked, hidden] = [0, false];
+    const asking = new Asking(() => (asked += 1), () => hidden);
+    asking.in(1_000);
+    asking.in(100);
+    asking.in(5_000);
+    vi.advanceTimersByTime(10_000);
+    expect(asked).toBe(1);
+    hidden = true;
+    for (let times = 0; times < 3; times += 1) {
+      asking.in(0);
+      vi.advanceTimersByTime(20_000);
+    }
+    expect(asked).toBe(1);
+    hidden = false;
+    for (let times = 0; times < 2; times += 1) {
+      asking.shown();
+      vi.advanceTimersByTime(0);
+    }
+    expect(asked).toBe(2);
+    asking.in(100);
+    asking.end();
+    vi.advanceTimersByTime(1_000);
+    expect(asked).toBe(2);
+    vi.useRealTimers();
   });
 });
 

@@ -1,8 +1,10 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { RunEvent } from "../../js/src/protocol.js";
 import { Announcer, PAUSE } from "../src/model/announce.js";
 import { ALL, Filter } from "../src/model/filter.js";
 import { Frames, framesOf } from "../src/model/frames.js";
+import { idOf, originOf, Origins } from "../src/model/origins.js";
+import { Tap } from "../src/tap.js";
 import { Lag, median } from "../src/model/lag.js";
 import { RunModel } from "../src/model/run.js";
 import { samplePlan } from "../src/model/sample.js";
@@ -128,16 +130,63 @@ describe("frames", () => {
     expect(framesOf(`{"events":[${ONE},{"id":2,"x":"`)).toEqual([ONE]);
   });
 
-  it("keeps events by id, and nothing else", () => {
+  it("keeps events by id", () => {
     const frames = new Frames();
-    for (const text of [ONE, '{"control":true,"type":"connected"}', "no json", TWO, TWO]) frames.take(text);
-    expect([frames.get(1), frames.get(2), frames.get(3), frames.get(undefined)]).toEqual([ONE, TWO, undefined, undefined]);
+    frames.take(1, ONE);
+    frames.take(1, TWO);
+    expect([frames.get(1), frames.get(3), frames.get(undefined)]).toEqual([ONE, undefined, undefined]);
   });
 
   it("keeps no more than it may", () => {
     const frames = new Frames();
-    for (let id = 1; id <= 300; id += 1) frames.take(`{"id":${id},"x":"${"x".repeat(65_000)}"}`);
+    for (let id = 1; id <= 300; id += 1) frames.take(id, `{"id":${id},"x":"${"x".repeat(65_000)}"}`);
     expect([frames.get(1), frames.get(300)?.length]).toEqual([undefined, 65_017]);
+  });
+});
+
+describe("how events came", () => {
+  it("is known by the address that brought them", () => {
+    const of = (path: string): unknown => originOf(`http://api/api/v1${path}`);
+    expect([of("/feeds/u/events?limit=9&cause=ws_gap"), of("/runs/r/events?limit=9&after=0")]).toEqual(["poll", "history"]);
+    expect([of("/runs?username=cause"), of("/config"), originOf("http://hub/sse?username=u")]).toEqual([null, null, "stream"]);
+  });
+
+  it("is the first that had them, but a history only where nothing else had", () => {
+    const origins = new Origins();
+    for (const [id, first, then] of [[1, "poll", "stream"], [2, "stream", "poll"], [3, "history", "stream"], [4, "poll", "history"]] as const) {
+      origins.take(id, first);
+      origins.take(id, then);
+    }
+    expect([1, 2, 3, 4, 5, undefined].map((id) => origins.get(id))).toEqual(["poll", "stream", "stream", "poll", undefined, undefined]);
+    origins.restart();
+    expect(origins.get(1)).toBeUndefined();
+  });
+
+  it("is forgotten for the oldest", () => {
+    const origins = new Origins();
+    for (let id = 1; id <= 20_001; id += 1) origins.take(id, "stream");
+    expect([origins.get(1), origins.get(2)]).toEqual([undefined, "stream"]);
+  });
+
+  it("takes no control frame for an event", () => {
+    expect(['{"id":7,"seq":1}', '{"control":true,"type":"connected"}', "no json"].map(idOf)).toEqual([7, null, null]);
+  });
+
+  it("is seen in frames, event streams and answers, which go on unchanged", async () => {
+    const [frames, origins] = [new Frames(), new Origins()];
+    const tap = new Tap(frames, origins);
+    const one = '{"id":1,"type":"é"}';
+    const answers: Record<string, [string, string]> = {
+      "http://h/sse?username=u": ["text/event-stream", `id: 1\ndata: ${one}\n\n`],
+      "http://h/feeds/u/events?cause=ws_idle": ["application/json", '{"events":[{"id":2,"a":1}],"next":2}'],
+    };
+    vi.stubGlobal("fetch", async (url: string) => new Response(answers[url]![1], { headers: { "Content-Type": answers[url]![0] } }));
+    const [stream, poll] = Object.keys(answers) as [string, string];
+    const reader = (await tap.fetch(stream)).body!.getReader();
+    expect(new TextDecoder().decode((await reader.read()).value)).toBe(answers[stream]![1]);
+    expect(await (await tap.fetch(poll)).text()).toBe(answers[poll]![1]);
+    expect([origins.get(1), frames.get(1), origins.get(2), frames.get(2)]).toEqual(["stream", one, "poll", '{"id":2,"a":1}']);
+    vi.unstubAllGlobals();
   });
 });
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { stride, tickLabel, ticks } from "../src/model/axis.js";
+import { ownerOf } from "../src/model/owner.js";
 import { describe as fieldsOf } from "../src/model/describe.js";
 import { count, duration, elapsed, lag, many, moment, offset, percent } from "../src/model/format.js";
 import { markOf, partsOf } from "../src/model/kinds.js";
@@ -29,6 +30,14 @@ describe("routes", () => {
       expect(route).toHaveProperty("rule", expect.stringMatching(/./));
     },
   );
+});
+
+describe("whose a run is", () => {
+  it("is what the API says, else what the list says; one that nobody has made may become ours", () => {
+    const [ours, theirs] = [{ username: "u" }, { username: "v" }];
+    expect([ownerOf("u", ours, false), ownerOf("u", theirs, false), ownerOf("u", theirs, true)]).toEqual(["ours", "another", "another"]);
+    expect([ownerOf("u", undefined, false), ownerOf("u", undefined, true), ownerOf("u", null, false)]).toEqual(["wait", "ours", "ours"]);
+  });
 });
 
 describe("figures", () => {

@@ -10,11 +10,7 @@ export class Frames {
     return id === undefined ? undefined : this.#texts.get(id);
   }
 
-  /** A text of a stream: an event begins with its id, other texts are no events. */
-  take(text: string): void {
-    const match = /^\{"id":(\d{1,16}),/.exec(text);
-    if (match === null) return;
-    const id = Number(match[1]);
+  take(id: number, text: string): void {
     if (this.#texts.has(id)) return;
     this.#texts.set(id, text);
     this.#size += text.length;
@@ -23,11 +19,6 @@ export class Frames {
       this.#texts.delete(old);
       this.#size -= known.length;
     }
-  }
-
-  /** The body of a history. */
-  takeHistory(body: string): void {
-    for (const frame of framesOf(body)) this.take(frame);
   }
 }
 

@@ -3,15 +3,13 @@ import type { RunInfo } from "../../../js/src/client.js";
 import { CLOSED, type RunEvent, type Status } from "../../../js/src/protocol.js";
 import { add } from "../../../js/src/summary.js";
 
-export interface Row extends RunInfo {
-  /** Made of an event: the API has not been asked about it. */
-  readonly guessed: boolean;
-}
+export type Row = RunInfo;
 
 export type Wish = Status | "all";
 
 export class RunList {
   readonly #rows = new Map<string, Row>();
+  readonly #guesses = new Set<string>();
   #order: string[] = [];
   #sorted = true;
   version = 0;
@@ -24,10 +22,14 @@ export class RunList {
     return this.#rows.get(id);
   }
 
-  /** Runs of which only events are known. */
-  get guesses(): boolean {
-    for (const row of this.#rows.values()) if (row.guessed) return true;
-    return false;
+  /** Runs of which only events are known, and that the API may still tell of. */
+  get guesses(): string[] {
+    return [...this.#guesses];
+  }
+
+  /** The newest runs were listed, and these are not among them: they are older, and are not asked for again. */
+  settle(ids: readonly string[]): void {
+    for (const id of ids) this.#guesses.delete(id);
   }
 
   /** Ids, newest first. */
@@ -51,14 +53,15 @@ export class RunList {
   listed(infos: readonly RunInfo[]): void {
     for (const info of infos) {
       const known = this.#rows.get(info.run_id);
+      this.#guesses.delete(info.run_id);
       const live = known !== undefined && known.last_seq > info.last_seq;
-      this.#put(live ? { ...info, ...liveOf(known), guessed: false } : { ...info, guessed: false });
+      this.#put(live ? { ...info, ...liveOf(known) } : info);
     }
   }
 
   /** An event came. */
   happened(event: RunEvent): void {
-    const known = this.#rows.get(event.run_id) ?? begun(event);
+    const known = this.#rows.get(event.run_id) ?? this.#begun(event);
     if (event.seq !== undefined && event.seq <= known.last_seq) return;
     const summary = add({ status: known.status, progress: known.progress, step: known.current_step }, event);
     const at = event.recorded_at ?? event.timestamp ?? known.updated_at;
@@ -76,8 +79,14 @@ export class RunList {
 
   clear(): void {
     this.#rows.clear();
+    this.#guesses.clear();
     this.#order = [];
     this.version += 1;
+  }
+
+  #begun(event: RunEvent): Row {
+    this.#guesses.add(event.run_id);
+    return begun(event);
   }
 
   #put(row: Row): void {
@@ -97,7 +106,7 @@ function begun(event: RunEvent): Row {
   const at = event.recorded_at ?? event.timestamp ?? 0;
   return {
     run_id: event.run_id, username: event.username, workflow: null, status: "queued", progress: null, current_step: null,
-    last_seq: 0, created_at: at, started_at: null, finished_at: null, updated_at: at, metadata: null, guessed: true,
+    last_seq: 0, created_at: at, started_at: null, finished_at: null, updated_at: at, metadata: null,
   };
 }
 

@@ -5,6 +5,7 @@ export const BINS = 600;
 
 export const UNSEEN = 2;
 
+/** By a frame of a stream, or in an answer. */
 export type Way = "stream" | "poll";
 
 export class Strip {

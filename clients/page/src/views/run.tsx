@@ -2,8 +2,10 @@
 import { useEffect, useState } from "preact/hooks";
 import { runHref, userHref } from "../model/route.js";
 import { ALL, type Wanted } from "../model/filter.js";
+import type { RunInfo } from "../../../js/src/client.js";
 import type { RunState } from "../../../js/src/react.js";
 import { percent } from "../model/format.js";
+import type { RunModel } from "../model/run.js";
 import { KIND } from "../model/wire.js";
 import { useMedia, useQuietSession, useSteady } from "../ui/hooks.js";
 import { Live } from "../ui/live.js";
@@ -13,7 +15,7 @@ import { RunHead } from "./runhead.js";
 import { Steps } from "./steps.js";
 import { Tabs, type Tab } from "./tabs.js";
 import { Timeline } from "./timeline.js";
-import { useInfo, useRun } from "./userun.js";
+import { useRun } from "./userun.js";
 
 const STACKED = "(max-width: 699px)";
 
@@ -25,8 +27,7 @@ export interface Look {
 
 export function RunView({ run }: { run: string }) {
   const session = useQuietSession();
-  const { state, model } = useRun(run);
-  const info = useInfo(run, state.events.length > 0);
+  const { state, model, info, owner, away } = useRun(run);
   const stacked = useMedia(STACKED);
   const [chosen, choose] = useState<Tab>("events");
   const [look, setLook] = useState<Look>({ wanted: ALL, jump: null });
@@ -36,13 +37,12 @@ export function RunView({ run }: { run: string }) {
     setLook({ wanted: { ...ALL, lane }, jump: { index } });
     choose("events");
   });
-  const foreign = info !== null && info.username !== session.username ? info.username : null;
-  const unknown = foreign === null && state.events.length === 0 && info === null && state.error?.code === "run_unknown";
+  if (owner === "another" && info !== null) return <Foreign run={run} info={info} state={state} model={model} />;
+  const unknown = state.events.length === 0 && info === null && state.error?.code === "run_unknown";
   return (
     <div class="run" data-run={run} data-status={state.status} data-events={state.events.length} data-loaded={state.loaded}>
       <RunHead run={run} state={state} model={model} info={info} unknown={unknown} />
-      {foreign !== null && <Foreign run={run} owner={foreign} />}
-      {unknown ? <Unknown user={session.username} run={run} /> : <Trouble state={state} />}
+      {unknown ? <Unknown user={session.username} run={run} /> : <Trouble state={state} away={away && owner === "wait"} />}
       {(!stacked || tab === "steps") && !unknown && <Steps model={model} lane={look.wanted.lane} show={showLane} whole={stacked} />}
       {!unknown && (
         <Tabs tab={tab} choose={choose} stacked={stacked} model={model}>
@@ -66,12 +66,16 @@ function news({ status, transport }: RunState): string | null {
   return transport === "none" ? null : `Events come by ${KIND[transport]}`;
 }
 
-function Foreign({ run, owner }: { run: string; owner: string }) {
+/** Another user's run: not watched here, only named. */
+function Foreign({ run, info, state, model }: { run: string; info: RunInfo; state: RunState; model: RunModel }) {
   return (
-    <Notice kind="word">
-      This is a run of <strong class="mono">{owner}</strong>: what happens from now on comes on that user's feed.{" "}
-      <a href={runHref(owner, run)}>Watch it there</a>
-    </Notice>
+    <div class="run" data-run={run} data-foreign>
+      <RunHead run={run} state={state} model={model} info={info} unknown />
+      <Notice kind="word">
+        This is a run of <strong class="mono">{info.username}</strong>: what happens comes on that user's feed.{" "}
+        <a href={runHref(info.username, run)}>Watch it there</a>
+      </Notice>
+    </div>
   );
 }
 
@@ -89,13 +93,10 @@ function Unknown({ user, run }: { user: string; run: string }) {
   );
 }
 
-function Trouble({ state }: { state: RunState }) {
+function Trouble({ state, away }: { state: RunState; away: boolean }) {
   const { error, events } = state;
-  if (error === null || error.code === "run_unknown") return null;
   const before = events.length > 0 ? " What you see is from before; it goes on by itself." : " It is asked again by itself.";
-  return (
-    <Notice kind="trouble">
-      {error.code === "unreachable" ? `The API does not answer.${before}` : `${error.message}${error.status >= 500 ? before : ""}`}
-    </Notice>
-  );
+  if (away || error?.code === "unreachable") return <Notice kind="trouble">The API does not answer.{before}</Notice>;
+  if (error === null || error.code === "run_unknown") return null;
+  return <Notice kind="trouble">{`${error.message}${error.status >= 500 ? before : ""}`}</Notice>;
 }

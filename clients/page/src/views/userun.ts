@@ -4,42 +4,60 @@ import type { RunInfo } from "../../../js/src/client.js";
 import { parseObject } from "../../../js/src/protocol.js";
 import { type RunState, useRunEvents } from "../../../js/src/react.js";
 import { type Filter, isAll } from "../model/filter.js";
+import { type Owner, ownerOf } from "../model/owner.js";
 import { RunModel } from "../model/run.js";
+import { useQuietSession } from "../ui/hooks.js";
 
 const AT_ONCE = 1_000; // events taken in a frame
 const SLICE = 8; // ms of a frame that a filter may read
 const AGAIN = 3_000; // ms until the API is asked again
 
-/** The run's state, and its model caught up with it, a part at a time. */
-export function useRun(run: string): { state: RunState; model: RunModel } {
-  const state = useRunEvents(run);
+export interface Seen {
+  readonly state: RunState;
+  readonly model: RunModel;
+  readonly info: RunInfo | null;
+  readonly owner: Owner;
+  /** The API does not say whose it is. */
+  readonly away: boolean;
+}
+
+/** The run's state, and its model caught up with it, a part at a time. Another user's run is not watched. */
+export function useRun(run: string): Seen {
+  const { username, shelf } = useQuietSession();
+  const [begun, begin] = useState(false);
+  const { said, away } = useInfo(run, begun);
+  const owner = ownerOf(username, said, shelf.list.get(run) !== undefined);
+  const state = useRunEvents(owner === "ours" ? run : null);
   const model = useMemo(() => new RunModel(), [run]);
   const [, again] = useState(0);
   const all = model.take(state.events, AT_ONCE); // each event once, however often this is drawn
   useEffect(() => {
+    if (state.events.length > 0) begin(true);
     if (all) return undefined;
     const frame = requestAnimationFrame(() => again((n) => n + 1));
     return () => cancelAnimationFrame(frame);
   });
-  return { state, model };
+  return { state, model, info: said ?? null, owner, away };
 }
 
-/** What the API says of the run beside its events: whose it is, which workflow. Asked until it answers. */
-export function useInfo(run: string, begun: boolean): RunInfo | null {
-  const [info, setInfo] = useState<RunInfo | null>(null);
+interface Answer {
+  readonly said: RunInfo | null | undefined;
+  readonly away: boolean;
+}
+
+/** What the API says of the run beside its events: whose it is, which workflow. Asked until it answers; of a run that it
+    does not know once more when that has begun. */
+function useInfo(run: string, begun: boolean): Answer {
+  const [answer, setAnswer] = useState<Answer>({ said: undefined, away: false });
   useEffect(() => {
+    if (answer.said) return undefined;
     const stop = new AbortController();
     let timer: ReturnType<typeof setTimeout>;
     const ask = async (): Promise<void> => {
-      try {
-        const response = await fetch(`api/v1/runs/${run}`, { signal: stop.signal, cache: "no-store" });
-        const said = parseObject(await response.text());
-        if (response.ok && said !== null) return setInfo(said as unknown as RunInfo);
-        if (response.status === 404) return;
-      } catch {
-        if (stop.signal.aborted) return;
-      }
-      timer = setTimeout(() => void ask(), AGAIN);
+      const said = await readInfo(run, stop.signal);
+      if (stop.signal.aborted) return;
+      setAnswer((known) => (said === undefined ? { said: known.said, away: true } : { said, away: false }));
+      if (said === undefined) timer = setTimeout(() => void ask(), AGAIN);
     };
     void ask();
     return () => {
@@ -47,7 +65,19 @@ export function useInfo(run: string, begun: boolean): RunInfo | null {
       clearTimeout(timer);
     };
   }, [run, begun]);
-  return info;
+  return answer;
+}
+
+/** null: there is no such run; undefined: no answer. */
+async function readInfo(run: string, signal: AbortSignal): Promise<RunInfo | null | undefined> {
+  try {
+    const response = await fetch(`api/v1/runs/${run}`, { signal, cache: "no-store" });
+    const said = parseObject(await response.text());
+    if (response.ok && said !== null) return said as unknown as RunInfo;
+    return response.status === 404 ? null : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Reads a filter on, some milliseconds a frame. Whether it has read all. */
