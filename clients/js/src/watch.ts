@@ -86,7 +86,7 @@ export class Watch implements AsyncIterable<RunEvent | Reset> {
   /** What is known now; the same object until something changes. Nothing, while nobody subscribes. */
   snapshot = (): Snapshot => this.#stores.find(this)?.snapshot ?? EMPTY;
 
-  /** Every event in order, once; ends after a run's terminal event. A Reset says that it begins again. */
+  /** Every event in order, once; ends after a run's terminal event. A Reset says that it begins again. Throws `slow` as above. */
   async *[Symbol.asyncIterator](): AsyncGenerator<RunEvent | Reset, void, undefined> {
     const listener: Listener = {};
     const store = this.#stores.join(this, listener);

@@ -9,7 +9,7 @@ import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-const MOST = { ".": 9_500, "./react": 10_000 }; // bytes, minified and gzipped, without React
+const MOST = { ".": 9_800, "./react": 10_300 }; // bytes, minified and gzipped, without React
 const ours = fileURLToPath(new URL("..", import.meta.url));
 const run = promisify(execFile);
 
