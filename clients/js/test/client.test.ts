@@ -39,7 +39,7 @@ describe("a client", () => {
     expect(seen).toEqual(upTo(5));
     await pass(60_000);
     expect(seen).toEqual(upTo(5));
-    expect(server.asked).toEqual(["/runs/r1/events?limit=2000&after=0"]);
+    expect(server.asked).toEqual(["/runs/r1/events?limit=2000&after=0&username=u"]);
   });
 
   test("refuses names that the services would refuse", () => {

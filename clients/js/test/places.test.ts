@@ -144,7 +144,7 @@ describe("URLs", () => {
     await own.get({ ...request, runs: ["r1", "a:b"], cause: "ws_gap" }, null);
 
     expect(asked.map(({ url }) => url.replace("http://api:8080/base/api/v1", ""))).toEqual([
-      "/runs/a:b@c/events?limit=10&after=7&epoch=E",
+      "/runs/a:b@c/events?limit=10&after=7&epoch=E&username=a%2Bb%40c%7Cd",
       "/feeds/a%2Bb%40c%7Cd/events?limit=10&after=7&epoch=E&run_id=r1&run_id=a%3Ab&cause=ws_gap",
     ]);
   });

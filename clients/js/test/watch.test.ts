@@ -124,7 +124,7 @@ describe("after", () => {
     server.client().run("r1", { after: 3 }).subscribe(into(seen));
     await pass(1);
 
-    expect([seen, server.asked]).toEqual([[4, 5], ["/runs/r1/events?limit=2000&after=3"]]);
+    expect([seen, server.asked]).toEqual([[4, 5], ["/runs/r1/events?limit=2000&after=3&username=u"]]);
   });
 
   test("holds for its own watch, where others watch the run from its beginning", async () => {
