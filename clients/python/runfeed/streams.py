@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
 
 import aiohttp
@@ -20,6 +21,7 @@ MESSAGE_BYTES: Final = 1 << 20  # what the hub forwards at most
 CLOSE_SECONDS: Final = 1.0  # for the hub's last word when we leave; a dead one is not waited for
 CONNECT_SECONDS: Final = 10.0  # the machine gives up after as many; this one is for a host that does not answer
 # What a status in front of a stream is as a close code.
+PROBLEM: Final = "application/problem+json"  # what our hub says a refusal in
 CODES: Final = {400: 4400, 401: 4401, 403: 4403, 404: 4404, 410: 4409, 429: 1013, 503: 1013}
 _ID: Final = re.compile(r"[0-9]{1,16}")
 
@@ -44,10 +46,13 @@ class End(NamedTuple):
     reason: str = ""
 
 
-def refused(status: int, header: str | None) -> End:
-    """A status in front of a stream as its end; header: Retry-After."""
-    wait = retry_after(header)
-    return End(CODES.get(status, 1006), "" if wait is None else f"retry in {round(1000 * wait)} ms")
+def refused(status: int, headers: Mapping[str, str]) -> End:
+    """A status in front of a stream as its end."""
+    wait = retry_after(headers.get("Retry-After"))
+    code = CODES.get(status, 1006)
+    if status == 404 and not headers.get("Content-Type", "").startswith(PROBLEM):
+        code = 1006  # a proxy's, which does not know this path: the other kind of stream, or polls, may do
+    return End(code, "" if wait is None else f"retry in {round(1000 * wait)} ms")
 
 
 async def read_websocket(url: str, token: str | None, heard: Heard) -> End:
@@ -66,7 +71,7 @@ async def read_websocket(url: str, token: str | None, heard: Heard) -> End:
             proxy=None,
         )
     except InvalidStatus as error:
-        return refused(error.response.status_code, error.response.headers.get("Retry-After"))
+        return refused(error.response.status_code, error.response.headers)
     except (OSError, asyncio.TimeoutError, WebSocketException, EOFError) as error:
         return End(1006, type(error).__name__)
     try:
@@ -97,7 +102,7 @@ async def read_events(session: aiohttp.ClientSession, url: str, token: str | Non
     try:
         async with session.get(URL(url, encoded=True), headers=headers, timeout=timeout) as response:
             if response.status != 200:
-                return refused(response.status, response.headers.get("Retry-After"))
+                return refused(response.status, response.headers)
             return await _read_blocks(response.content, heard)
     except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as error:
         return End(1006, type(error).__name__)

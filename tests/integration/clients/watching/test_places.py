@@ -186,6 +186,19 @@ async def test_no_hub_there(serve: Serve) -> None:
     assert "/api/v1/feeds/alice/events?limit=1000&after=1&epoch=E&cause=ws_never&run_id=r1" in server.paths()
 
 
+async def test_proxy_without_streams(serve: Serve) -> None:
+    """A proxy in front of a given hub that knows none of its paths ends nothing: polls show the run."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path == "/api/v1/feeds/alice/events":
+            return web.json_response({"epoch": "E", "events": [END], "next": 2, "head": 2})
+        return history(*EVENTS) if request.path.startswith("/api/v1/runs") else web.Response(status=404)
+
+    server = await serve(answer)
+    async with Runfeed("alice", server.base, f"{server.base}/hub", poll_interval=0.05) as feed:
+        assert await ids(feed.run("r1")) == [1, 2]
+
+
 async def test_config_away(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """While nobody says where the hub is, that is asked with every try."""
 
