@@ -93,7 +93,7 @@ async def test_what_is_sent(serve: Serve) -> None:
         assert await ids(feed.run("r1")) == [1, 2]
 
     assert server.paths() == [
-        "/api/v1/runs/r1/events?limit=2000&after=0",
+        "/api/v1/runs/r1/events?limit=2000&after=0&username=a%2Bb",
         "/api/v1/config",
         *["/hub/ws?username=a%2Bb&after=1&epoch=E"] * 2,
     ]
