@@ -176,6 +176,6 @@ def redis_server(data_directories: Callable[[str], DataDirectory]) -> Iterator[O
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """A function: a TCP port of 127.0.0.1 that nobody listens on at this moment."""
-    from deploy.local.postgres import free_port
+    from tests.support.ports import steady_port
 
-    return free_port
+    return steady_port

@@ -16,9 +16,9 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from deploy.local.place import CHECKOUT
-from deploy.local.postgres import free_port
 from tests.support import eventually_sync
 from tests.support.client import ANSWER_SECONDS, append, call, new_run, round_trip, unique_username
+from tests.support.ports import steady_port
 from tests.support.processes import clean_environ, program, services
 from tests.support.report_and_watch import report_and_watch
 
@@ -80,7 +80,7 @@ def temporary_paths(prefix: Path) -> str:
 def proxy(migrated_database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Proxy]:
     """nginx in front of both services."""
     binary = nginx()
-    prefix, port = tmp_path / "nginx", free_port()
+    prefix, port = tmp_path / "nginx", steady_port()
     prefix.mkdir()
     names = {**PINGS, "ALLOWED_ORIGINS": "https://app.example"}
     names |= {"PUBLIC_HUB_URL": f"ws://127.0.0.1:{port}"}

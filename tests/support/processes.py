@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deploy.local.place import CHECKOUT, Account
-from deploy.local.postgres import free_port
 from deploy.local.process import spawn
 from deploy.local.supervise import procfile
+from tests.support.ports import steady_port
 from tests.support.servers import alive, family, signal_all
 from tests.support.waiting import eventually_sync
 
@@ -26,7 +26,7 @@ STOP_SECONDS = 30.0  # the supervisor's own bounds lie below
 
 def free_ports() -> dict[str, str]:
     """A free port for each of the names that the services read."""
-    return {name: str(free_port()) for name in PORT_NAMES}
+    return {name: str(steady_port()) for name in PORT_NAMES}
 
 
 def clean_environ(**names: str) -> dict[str, str]:

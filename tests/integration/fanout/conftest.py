@@ -18,13 +18,13 @@ from tests.support import eventually_sync
 @pytest.fixture(scope="session")
 def start_any_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartAnyHub]:
     """Start a hub: `(redis_url, **settings)`; it is ended with the session."""
-    from deploy.local.postgres import free_port
+    from tests.support.ports import steady_port
 
     hubs = []
 
     def start(redis_url: str, **settings: str) -> HubProcess:
         log = tmp_path_factory.mktemp("fanout") / "log"
-        hubs.append(HubProcess(redis_url, log, (free_port(), free_port()), settings))
+        hubs.append(HubProcess(redis_url, log, (steady_port(), steady_port()), settings))
         return hubs[-1]
 
     yield start

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from deploy.local.postgres import free_port
 from runfeed import Runfeed, RunfeedError
 from runfeed.places import encoded, retry_after
 from tests.integration.clients.watching.worker import DONE, ids
 from tests.support import eventually
+from tests.support.ports import steady_port
 
 pytestmark = pytest.mark.any_server  # about a client, whatever the stores' versions
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -51,7 +51,7 @@ async def serve() -> AsyncIterator[Callable[[Answering], Awaitable[Server]]]:
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         runners.append(runner)
-        port = free_port()
+        port = steady_port()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         server.base = f"http://127.0.0.1:{port}"
         return server
