@@ -7,6 +7,7 @@ import pytest
 
 from runfeed import content, journal, names
 from runfeed.config import read_config
+from runfeed.core import protocol
 from tests.contract.test_events import CONTRACT, LIMITS, body_of, named
 
 PATTERNS = {"run_id": names.RUN_ID, "username": names.USERNAME, "type": names.TYPE}
@@ -48,7 +49,7 @@ def test_rules_are_the_contracts() -> None:
         assert CONTRACT["names"][rule]["pattern"] == f"^{pattern.pattern}$"
     assert CONTRACT["idempotency_key"]["pattern"] == f"^{names.KEY.pattern}$"
     assert list(content.RESERVED) == CONTRACT["reserved"]
-    assert CONTRACT["terminal"] == content.TERMINAL
+    assert CONTRACT["terminal"] == protocol.TERMINAL
     assert LIMITS["frame_bytes"] == content.FRAME_BYTES
     assert LIMITS["timestamp"] == [0, content.TIMESTAMP]
     assert LIMITS["integer"] == list(content.INTEGERS)

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import aiohttp
 
-from .core.protocol import RUN_ID, USERNAME, RunEvent, RunfeedError, Status, Transport
+from .core.protocol import RunEvent, RunfeedError, Status, Transport
 from .core.subscription import FEED
 from .driver import Driver, GetToken, Tokens
+from .names import RUN_ID, USERNAME
 from .places import DEFAULT_API, Places, api_base, hub_base
 from .watch import Watch
 

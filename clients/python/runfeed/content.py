@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .core.protocol import TERMINAL
 from .names import KEY, RULES, TYPE
 
 RESERVED = ("id", "seq", "recorded_at", "control")
-TERMINAL = {"workflow_completed": "completed", "workflow_failed": "failed", "workflow_cancelled": "cancelled"}
 STEP_STATUSES = ("started", "completed", "failed", "skipped", "progress")
 FRAME_BYTES = 64 * 1024
 TIMESTAMP = 1e11  # unix seconds; a time in milliseconds is above it

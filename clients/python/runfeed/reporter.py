@@ -14,7 +14,8 @@ from typing import Any, Callable
 
 from . import content
 from .config import FLUSH_SECONDS, read_config
-from .content import TERMINAL, Refused
+from .content import Refused
+from .core.protocol import TERMINAL
 from .courier import say_drop
 from .sender import Sender
 

@@ -7,6 +7,7 @@ import pytest
 
 from runfeed import content
 from runfeed.content import Refused
+from runfeed.core.protocol import TERMINAL
 
 
 class Hostile:
@@ -24,7 +25,7 @@ def line(**fields: Any) -> bytes:
 def test_a_line() -> None:
     """A line is compact, in the order given, with the type first, by which a run's end is known."""
     assert line(b=1, a="é") == '{"type":"note","timestamp":1.5,"event_id":"key","b":1,"a":"é"}'.encode()
-    assert [content.is_terminal(content.line(kind, {}, "r", "k", 1.0)) for kind in content.TERMINAL] == [True] * 3
+    assert [content.is_terminal(content.line(kind, {}, "r", "k", 1.0)) for kind in TERMINAL] == [True] * 3
     assert not content.is_terminal(line(x="workflow_completed"))
 
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
+from runfeed import names
 from runfeed.core import protocol
 from tests.unit.clients.player import Player
 
@@ -54,12 +55,12 @@ def test_terminal_types() -> None:
 @pytest.mark.parametrize("kind", ["run_id", "username"])
 def test_names(kind: str) -> None:
     """The name rules are the contract's."""
-    rule = {"run_id": protocol.RUN_ID, "username": protocol.USERNAME}[kind]
-    names = CONTRACT["names"][kind]
+    rule = {"run_id": names.RUN_ID, "username": names.USERNAME}[kind]
+    said = CONTRACT["names"][kind]
 
-    assert f"^{rule.pattern}$" == names["pattern"]
-    assert [name for name in names["valid"] if not rule.fullmatch(name)] == []
-    assert [name for name in names["invalid"] if rule.fullmatch(name)] == []
+    assert f"^{rule.pattern}$" == said["pattern"]
+    assert [name for name in said["valid"] if not rule.fullmatch(name)] == []
+    assert [name for name in said["invalid"] if rule.fullmatch(name)] == []
 
 
 def test_numbers() -> None:

@@ -15,7 +15,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from ..core.protocol import CLOSED, RUN_ID, RunfeedError
+from ..core.protocol import CLOSED, RunfeedError
+from ..names import RUN_ID
 
 if TYPE_CHECKING:
     from ..client import Runfeed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
@@ -28,8 +27,6 @@ TERMINAL: Final[dict[str, Status]] = {
     "workflow_failed": "failed",
     "workflow_cancelled": "cancelled",
 }
-RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
-USERNAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@|:+-]{0,127}")
 CLOSE_CODES: Final[dict[int, Comeback]] = {
     1001: "resume",
     1009: "never",
