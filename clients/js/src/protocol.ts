@@ -49,6 +49,7 @@ export const USERNAME = /^[A-Za-z0-9][A-Za-z0-9._@|:+-]{0,127}$/;
 export type Comeback = "resume" | "after_delay" | "without_cursor" | "never";
 export const CLOSE_CODES: Readonly<Record<number, Comeback>> = {
   1001: "resume",
+  1008: "after_delay",
   1009: "never",
   1012: "after_delay",
   1013: "after_delay",

@@ -29,6 +29,7 @@ TERMINAL: Final[dict[str, Status]] = {
 }
 CLOSE_CODES: Final[dict[int, Comeback]] = {
     1001: "resume",
+    1008: "after_delay",
     1009: "never",
     1012: "after_delay",
     1013: "after_delay",
