@@ -64,10 +64,14 @@ def retry_after(header: str | None) -> float | None:
     return min(max(seconds, 0.0), RETRY_SECONDS) if math.isfinite(seconds) else None
 
 
+def bearer(token: str | None) -> dict[str, str]:
+    """The header that says who asks."""
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
 def headers_of(accept: str, token: str | None) -> dict[str, str]:
     """What every request carries."""
-    bearer = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return {"Accept": accept, "User-Agent": USER_AGENT, **bearer}
+    return {"Accept": accept, "User-Agent": USER_AGENT, **bearer(token)}
 
 
 class Places:
