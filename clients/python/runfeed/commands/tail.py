@@ -18,8 +18,9 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ..api import Api, Unreachable
-from ..config import read_key, read_url
+from ..config import read_url
 from ..core.protocol import CLOSED, RunfeedError
+from ..key import Key
 from ..names import RUN_ID
 from ..verdict import TRANSIENT
 from . import add_url
@@ -78,29 +79,30 @@ async def _tail(args: argparse.Namespace) -> int:
         return 0 if watch.status not in CLOSED or watch.status == "completed" else 1
 
 
-async def _owner(run: str, url: str, key: str | None) -> str:
+async def _owner(run: str, url: str, key: Key | None) -> str:
     """The run's owner. Raises RunfeedError when there is no such run."""
     from .. import Runfeed
 
     if not RUN_ID.fullmatch(run):
         raise RunfeedError("invalid", f"RUN: {run!r} is none")
     anybody: Runfeed
-    async with Runfeed("anybody", url, get_token=None if key is None else lambda: key) as anybody:
+    async with Runfeed("anybody", url, get_token=None if key is None else lambda: str(key.get())) as anybody:
         return str((await anybody.info(run))["username"])
 
 
-def _key() -> str | None:
-    """RUNFEED_API_KEY, which watches nothing itself: a token is minted with it. None when there is a token."""
-    return None if os.environ.get("RUNFEED_TOKEN") else read_key(None, os.environ)
+def _key() -> Key | None:
+    """RUNFEED_API_KEY, where there is no token: it opens no stream, but a token may be minted with it."""
+    key = Key(None, os.environ)
+    return None if key.get() is None or os.environ.get("RUNFEED_TOKEN") else key
 
 
-def _minting(url: str, key: str | None, username: str | None) -> GetToken | None:
-    """What brings tokens that a key mints, as long as they are asked for."""
+def _minting(url: str, key: Key | None, username: str | None) -> GetToken | None:
+    """What brings tokens that the key mints, as often as one is asked for."""
     who = username or os.environ.get("RUNFEED_USERNAME", "")
     return None if key is None else lambda: asyncio.to_thread(mint, url, key, who)
 
 
-def mint(url: str, key: str, username: str) -> str:
+def mint(url: str, key: Key, username: str) -> str:
     """A token to watch all of the user's runs with. Raises Unreachable, and RunfeedError when the key may not."""
     api = Api(url, key)
     try:
@@ -111,7 +113,7 @@ def mint(url: str, key: str, username: str) -> str:
     if answer.status == 201 and isinstance(token, str):
         return token
     if answer.status == 404 or answer.code == "not_configured":
-        return key  # an API that asks nobody who they are
+        return str(key.get())  # an API that asks nobody who they are
     if answer.status >= 500 or answer.status in TRANSIENT:
         raise Unreachable(answer.detail)
     raise RunfeedError(answer.code or "http", f"no token with RUNFEED_API_KEY: {answer.detail}", answer.status)
