@@ -1,7 +1,7 @@
 """Every setting of the hub: read once, checked at the start, frozen.
 
 A field carries its variable, its default as the operator would write it, and its meaning with unit and reason;
-`Settings.documented()` is the table in the README.
+`Settings.documented()` is the table in the README. auth_config.py reads what both services have.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from .auth_config import AuthConfig, AuthConfigError
 from .errors import SettingsError
 
+HISTORY_KEY = "FANOUT_HISTORY_KEY"  # a secret
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 
 
@@ -39,10 +41,19 @@ def _seconds(least: float, most: float) -> Callable[[str], float]:
     return parse
 
 
-def _per_second(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
-        raise ValueError("must be a whole number a second, 1 to 999999")
-    return int(text)
+def _number(least: int = 0) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < least:
+            raise ValueError(f"must be a whole number, {least} to 999999")
+        return int(text)
+
+    return parse
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{1,512}", text):
+        raise ValueError("must be an API key, as `keys create` prints it")
+    return text
 
 
 def _hold(text: str) -> float:
@@ -112,15 +123,19 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
-def _setting(variable: str, default: str, parse: Callable[[str], Any], meaning: str) -> Any:
-    """A dataclass field of `variable`; an empty `default` is None, any other passes through `parse`."""
+def _setting(variable: str, default: str, parse: Callable[[str], Any], meaning: str, shown: bool = True) -> Any:
+    """A dataclass field of `variable`; an empty `default` is None, any other passes through `parse`.
+
+    shown: not False, as it is for what holds a secret and stays out of the repr.
+    """
     value = parse(default) if default else None
-    return field(default=value, metadata={"env": variable, "default": default, "parse": parse, "meaning": meaning})
+    metadata = {"env": variable, "default": default, "parse": parse, "meaning": meaning}
+    return field(default=value, metadata=metadata, repr=shown)
 
 
 def masked(text: str) -> str:
     """`text` for an error line: what stands before an @ in a URL may be a password."""
-    return re.sub(r"//[^/]*@", "//***@", text)
+    return re.sub(r"//\S*@", "//***@", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +159,21 @@ class Settings:
         "redis://127.0.0.1:6379/0",
         _redis_url,
         "the Redis that frames are published on; `rediss://`: TLS",
+        shown=False,
     )
     history_url: str | None = _setting(
         "FANOUT_HISTORY_URL",
         "",
         _http_url,
         "base URL of the API; unset: live only, ids are not judged, every frame is passed on as it came",
+    )
+    history_key: str | None = _setting(
+        HISTORY_KEY,
+        "",
+        _key,
+        "the hub's API key (`python -m orchestrator_api keys create --may hub`); required with FANOUT_HISTORY_URL when"
+        " tokens say who asks",
+        shown=False,
     )
     allowed_origins: tuple[str, ...] | None = _setting(
         "ALLOWED_ORIGINS",
@@ -186,10 +210,45 @@ class Settings:
     )
     handshakes_per_s: int = _setting(
         "FANOUT_HANDSHAKES_PER_S",
-        "500",
-        _per_second,
-        "handshakes a second that the hub which takes over is to see: a drain tells each socket when to come back."
-        " 500 are a tenth of a core",
+        "200",
+        _number(),
+        "handshakes a second that are let in; more are 503. A drain tells each socket when to come back, so that the"
+        " hub which takes over sees no more. 0: no limit. This and the next three hold with tokens or beyond loopback",
+    )
+    sockets_per_user: int = _setting(
+        "FANOUT_SOCKETS_PER_USER", "20", _number(), "sockets and streams of one user; more are 429. 0: no limit"
+    )
+    sockets_per_address: int = _setting(
+        "FANOUT_SOCKETS_PER_ADDRESS",
+        "100",
+        _number(),
+        "connections of one address (of IPv6 a /64); more are 429. Behind a proxy see TRUSTED_PROXIES. 0: no limit",
+    )
+    messages_per_min: int = _setting(
+        "FANOUT_MESSAGES_PER_MIN",
+        "100",
+        _number(),
+        "messages that a socket may send within a minute; one more closes it 1008. Nothing but a token needs to be"
+        " sent. 0: no limit",
+    )
+    max_sockets: int = _setting(
+        "FANOUT_MAX_SOCKETS",
+        "20000",
+        _number(1),
+        "connections of this process; more are 503. Some 6 KiB each; fewer where the process may not open as many"
+        " files, which is then in the log",
+    )
+    auth_timeout: float = _setting(
+        "FANOUT_AUTH_TIMEOUT",
+        "5",
+        _seconds(0.1, 600),
+        "seconds for the first message of a socket that came without a token, then it is closed 4401",
+    )
+    auth_grace: float = _setting(
+        "FANOUT_AUTH_GRACE",
+        "25",
+        _seconds(0, 3600),
+        "seconds for a new token when a socket's has expired, then it is closed 4401; a client asks its own server",
     )
     head_timeout: float = _setting(
         "FANOUT_HEAD_TIMEOUT", "10", _seconds(0.1, 600), "seconds a request's head may take, then 408"
@@ -206,6 +265,7 @@ class Settings:
     log_format: str | None = _setting(
         "LOG_FORMAT", "", _one_of("json", "console"), "`json` or `console`; unset: console on a terminal, else json"
     )
+    auth: AuthConfig = field(default_factory=AuthConfig)  # its variables are documented where it is read
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -215,7 +275,7 @@ class Settings:
             SettingsError: a value breaks its rule.
         """
         values: dict[str, Any] = {}
-        for item in fields(cls):
+        for item in _own(cls):
             variable = item.metadata["env"]
             # PORT is what platforms give a process that has one port; ours is the sockets', never the admin's.
             if variable == "FANOUT_PORT" and not env.get(variable):
@@ -226,22 +286,35 @@ class Settings:
             try:
                 values[item.name] = item.metadata["parse"](text)
             except ValueError as rule:
-                raise SettingsError(variable, str(rule), masked(text)) from rule
+                shown = None if variable == HISTORY_KEY else masked(text)
+                raise SettingsError(variable, str(rule), shown) from None
         settings = cls(**values)
         if settings.port and settings.port == settings.admin_port:
             raise SettingsError("FANOUT_ADMIN_PORT", "must differ from FANOUT_PORT", str(settings.admin_port))
         if settings.ping_grace > settings.ping_interval:
             most = f"must not be longer than PING_INTERVAL ({settings.ping_interval:g}): the next ping would come first"
             raise SettingsError("PING_GRACE", most, f"{settings.ping_grace:g}")
+        try:
+            settings = replace(settings, auth=AuthConfig.from_env(env, settings.bind))
+        except AuthConfigError as error:
+            raise SettingsError(error.variable, error.rule) from None  # no value: it may be a secret
+        if settings.history_url is not None and settings.history_key is None and not settings.auth.insecure:
+            remedy = "the API wants to know who asks: `python -m orchestrator_api keys create --may hub` makes a key"
+            raise SettingsError(HISTORY_KEY, f"must be set with FANOUT_HISTORY_URL where tokens say who asks; {remedy}")
         return settings
 
     @classmethod
     def unknown(cls, env: Mapping[str, str]) -> list[str]:
         """The names in `env` that begin with FANOUT_ and mean nothing: most likely a slip of the pen."""
-        known = {item.metadata["env"] for item in fields(cls)}
+        known = {item.metadata["env"] for item in _own(cls)}
         return sorted(name for name in env if name.startswith("FANOUT_") and name not in known)
 
     @classmethod
     def documented(cls) -> list[tuple[str, str, str]]:
         """(variable, default, meaning) of each setting, in order; the default is "" where there is none."""
-        return [(item.metadata["env"], item.metadata["default"], item.metadata["meaning"]) for item in fields(cls)]
+        return [(item.metadata["env"], item.metadata["default"], item.metadata["meaning"]) for item in _own(cls)]
+
+
+def _own(settings: type[Settings]) -> list[Field[Any]]:
+    """The fields that are one variable each."""
+    return [item for item in fields(settings) if item.metadata]
