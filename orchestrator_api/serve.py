@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from orchestrator_api import crash, live_page
+from orchestrator_api import crash, live_page, openapi
 from orchestrator_api.admin import Readiness, healthy, metrics_page
 from orchestrator_api.config import Config
 from orchestrator_api.errors import StartError, Unavailable
@@ -165,7 +165,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     origins = Origins(settings.allowed_origins)
     config = Config(settings.hub_url, settings.hub_port)
     calls = routes(Receiver(recorder, reader), History(reader, metrics), tracer, config, readiness)
-    calls += live_page.calls(live_page.built() if settings.page else None)
+    calls += openapi.calls() + live_page.calls(live_page.built() if settings.page else None)
     opened = asyncio.Event()
     admin_calls: list[Call] = [
         ("GET", "/healthz", healthy),

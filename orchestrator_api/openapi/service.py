@@ -1,0 +1,184 @@
+"""The document's calls for who may, for what the service says of itself, and for its pages."""
+
+from typing import Any
+
+from orchestrator_api.openapi import access
+from orchestrator_api.openapi.parts import (
+    ALWAYS,
+    EVERYBODY,
+    KEEPS,
+    KEYS,
+    OPEN,
+    READERS,
+    TAGGED,
+    UNCHANGED,
+    answer,
+    body,
+    call,
+    header,
+    parameter,
+)
+from orchestrator_api.openapi.schemas import Schema, fields, ref
+
+READY: dict[str, Any] = {"status": "ready", "problems": [], "degraded": ["redis: away"]}
+NOT_READY: dict[str, Any] = {"status": "not ready", "problems": ["postgres: away"], "degraded": []}
+TICKET = {"ticket": "rft_qvAiEOSfMTRNRZBUKnUJh1mCq8ByPWGEGFiqFkOVXNM"}
+PRINCIPAL = {
+    "username": "alice",
+    "run_ids": None,
+    "expires_at": 1795311865.0,
+    "issued_at": 1795310965.0,
+    "token_id": None,
+}
+
+ACCESS: dict[str, Schema] = {
+    "/tickets": {
+        "post": call(
+            "makeTicket",
+            "Get a ticket for a socket",
+            {201: answer("It is of use once.", ref("Ticket"), example={**TICKET, "expires_in": access.TICKET_S})},
+            KEEPS,
+            description="What a browser puts into the socket's URL as `?ticket=`, as it can send no header there. It is"
+            " for whom the token is for, and only for the `Origin` that asked; with an API key that has `mint`, for the"
+            " user in the body.",
+            requestBody=body(ref("TicketWanted"), required=False, with_a_key={"username": "alice"}),
+            security=READERS,
+        )
+    },
+    "/tickets/redeem": {
+        "post": call(
+            "redeemTicket",
+            "Whose ticket it is",
+            {200: answer("Now it is used.", ref("Principal"), example=PRINCIPAL)},
+            (*KEEPS, "TicketUnknown"),
+            description="What a hub asks when a socket comes with a ticket. Needs an API key with `hub`.",
+            requestBody=body(ref("TicketGiven"), ticket=TICKET),
+            security=KEYS,
+        )
+    },
+    "/watch-tokens": {
+        "post": call(
+            "makeWatchToken",
+            "Make a token that lets its holder watch",
+            {201: answer("A token of a user's.", ref("WatchToken"))},
+            (*KEEPS, "RunUnknown"),
+            description="For one user, all of their runs or some. Needs an API key with `mint`.",
+            requestBody=body(ref("WatchTokenWanted"), one_run={"username": "alice", "run_ids": ["hello"], "ttl": 900}),
+            security=KEYS,
+        )
+    },
+    "/revocations": {
+        "post": call(
+            "revoke",
+            "Revoke a user's tokens, or one token",
+            {201: answer("From now on they are refused, and their sockets closed.", ref("Revoked"))},
+            KEEPS,
+            description="Needs an API key with `revoke`.",
+            requestBody=body(ref("RevocationWanted"), user={"username": "alice"}, token={"token_id": "5f7c"}),
+            security=KEYS,
+        ),
+        "get": call(
+            "listRevocations",
+            "What was revoked",
+            {200: answer("In the order of their numbers.", ref("Revocations"))},
+            ("BadRequest", "Unauthenticated", "ForbiddenHere", "Away", *ALWAYS),
+            {
+                "name": "after",
+                "in": "query",
+                "schema": ref("Cursor"),
+                "description": "Only those whose number is greater.",
+            },
+            description="How a hub learns of them. Needs an API key with `hub`.",
+            security=KEYS,
+        ),
+    },
+}
+
+
+def _file(description: str, *kinds: str) -> Schema:
+    """Returns the response with a file. kinds: media types."""
+    headers = {**TAGGED, "X-Content-Type-Options": {"required": True, "schema": {"const": "nosniff"}}}
+    text: Schema = {"schema": {"type": "string"}}
+    of_pages = {"text/html": ("Content-Security-Policy", "Referrer-Policy")}
+    for name in (name for kind in kinds for name in of_pages.get(kind, ())):
+        headers[name] = {"required": kinds == ("text/html",), "schema": {"type": "string"}}
+    headers["Content-Encoding"] = {"schema": {"const": "gzip"}}
+    return {"description": description, "headers": headers, "content": dict.fromkeys(kinds, text)}
+
+
+def _page(operation: str, summary: str, *kinds: str, parameters: tuple[Schema, ...] = (), **more: Any) -> Schema:
+    answers = {200: _file("The file.", *kinds), 304: UNCHANGED}
+    refusals = (*OPEN, "PathUnknown") if more.pop("may_miss", True) else OPEN
+    return call(
+        operation, summary, answers, refusals, *parameters, parameter("if_none_match"), security=EVERYBODY, **more
+    )
+
+
+FILE: Schema = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+KINDS = ("text/html", "text/javascript", "text/css", "image/svg+xml", "application/json", "text/plain")
+
+ABOUT: dict[str, Schema] = {
+    "/config": {
+        "get": call(
+            "getConfig",
+            "Where the hub is",
+            {
+                200: answer(
+                    "What a client needs before its first socket.",
+                    fields(
+                        {"hub": {"type": "string", "pattern": "^wss?://"}, "version": {"type": "string"}},
+                    ),
+                    {"Cache-Control": header("NoStore")},
+                    example={"hub": "ws://127.0.0.1:8085", "version": "0.1.0"},
+                )
+            },
+            ("BadRequest", "HostForbidden", *ALWAYS),
+            security=EVERYBODY,
+        )
+    },
+    "/openapi.json": {
+        "get": _page("getOpenapi", "This document", "application/json", may_miss=False),
+    },
+    "/docs": {"get": _page("getDocs", "The page that shows this document", "text/html")},
+    "/docs/{name}": {"get": _page("getDocsFile", "A file of that page", *KINDS, parameters=(FILE,))},
+}
+
+HEALTH: dict[str, Schema] = {
+    "/healthz": {
+        "get": call(
+            "getHealth",
+            "Whether the process lives",
+            {
+                200: answer(
+                    "It does.",
+                    fields({"status": {"const": "ok"}, "auth": {"enum": ["jwt", "insecure-username"]}}),
+                    example={"status": "ok", "auth": "jwt"},
+                )
+            },
+            ("Malformed", *ALWAYS),
+            security=EVERYBODY,
+        )
+    },
+    "/readyz": {
+        "get": call(
+            "getReadiness",
+            "Whether an append would be stored now",
+            {
+                200: answer("It would.", ref("Readiness"), example=READY),
+                503: answer("It would not; `problems` says why.", ref("Readiness"), example=NOT_READY),
+            },
+            ("Malformed", *ALWAYS),
+            security=EVERYBODY,
+        )
+    },
+    "/": {"get": _page("getPage", "The live page", "text/html")},
+    "/page/{name}": {"get": _page("getPageFile", "A file of the live page", *KINDS, parameters=(FILE,))},
+}
+
+READINESS: Schema = fields(
+    {
+        "status": {"enum": ["ready", "not ready"]},
+        "problems": {"type": "array", "items": {"type": "string"}, "description": "Why an append would fail."},
+        "degraded": {"type": "array", "items": {"type": "string"}, "description": "What is away and is no reason."},
+    }
+)
