@@ -4,7 +4,7 @@ from typing import Any
 
 from orchestrator_api import __version__
 from orchestrator_api.openapi import access, refusals, runs, schemas, service
-from orchestrator_api.openapi.parts import HEADERS, PARAMETERS
+from orchestrator_api.openapi.parts import HEADERS, PARAMETERS, PREFLIGHT
 from orchestrator_api.openapi.schemas import Schema
 
 ABOUT = """
@@ -93,7 +93,7 @@ def document() -> dict[str, Any]:
             },
             "parameters": PARAMETERS,
             "headers": HEADERS,
-            "responses": refusals.RESPONSES,
+            "responses": {"Preflight": PREFLIGHT, **refusals.RESPONSES},
             "securitySchemes": SECURITY,
         },
     }

@@ -111,6 +111,11 @@ def parameter(name: str) -> Schema:
 
 CACHED = {"Cache-Control": header("Revalidate")}
 TAGGED = {**CACHED, "ETag": header("ETag")}
+ALLOWED = ("Allow", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers", "Access-Control-Max-Age")
+PREFLIGHT: Schema = {
+    "description": "To any `OPTIONS`. No body.",
+    "headers": {name: {"required": True, "schema": {"type": "string"}} for name in ALLOWED},
+}
 UNCHANGED: Schema = {"description": "Nothing has changed since that `ETag`. No body.", "headers": TAGGED}
 
 

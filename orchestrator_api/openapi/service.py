@@ -95,27 +95,25 @@ ACCESS: dict[str, Schema] = {
 }
 
 
-def _file(description: str, *kinds: str) -> Schema:
-    """Returns the response with a file. kinds: media types."""
-    headers = {**TAGGED, "X-Content-Type-Options": {"required": True, "schema": {"const": "nosniff"}}}
-    text: Schema = {"schema": {"type": "string"}}
-    of_pages = {"text/html": ("Content-Security-Policy", "Referrer-Policy")}
-    for name in (name for kind in kinds for name in of_pages.get(kind, ())):
-        headers[name] = {"required": kinds == ("text/html",), "schema": {"type": "string"}}
-    headers["Content-Encoding"] = {"schema": {"const": "gzip"}}
-    return {"description": description, "headers": headers, "content": dict.fromkeys(kinds, text)}
-
-
-def _page(operation: str, summary: str, *kinds: str, parameters: tuple[Schema, ...] = (), **more: Any) -> Schema:
-    answers = {200: _file("The file.", *kinds), 304: UNCHANGED}
-    refusals = (*OPEN, "PathUnknown") if more.pop("may_miss", True) else OPEN
-    return call(
-        operation, summary, answers, refusals, *parameters, parameter("if_none_match"), security=EVERYBODY, **more
-    )
-
-
 FILE: Schema = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 KINDS = ("text/html", "text/javascript", "text/css", "image/svg+xml", "application/json", "text/plain")
+
+
+def _file(operation: str, summary: str, kinds: tuple[str, ...], *parameters: Schema, always: bool = False) -> Schema:
+    """Returns the call that gets a file. kinds: media types that it may have. always: it cannot be missing."""
+    headers = {**TAGGED, "X-Content-Type-Options": {"required": True, "schema": {"const": "nosniff"}}}
+    if "text/html" in kinds:
+        for name in ("Content-Security-Policy", "Referrer-Policy"):
+            headers[name] = {"required": len(kinds) == 1, "schema": {"type": "string"}}
+    file: Schema = {
+        "description": "The file.",
+        "headers": {**headers, "Content-Encoding": {"schema": {"const": "gzip"}}},
+        "content": {kind: {"schema": {"type": "string"}} for kind in kinds},
+    }
+    answers = {200: file, 304: {**UNCHANGED, "headers": headers}}
+    refusals = OPEN if always else (*OPEN, "PathUnknown")
+    return call(operation, summary, answers, refusals, *parameters, parameter("if_none_match"), security=EVERYBODY)
+
 
 ABOUT: dict[str, Schema] = {
     "/config": {
@@ -137,10 +135,10 @@ ABOUT: dict[str, Schema] = {
         )
     },
     "/openapi.json": {
-        "get": _page("getOpenapi", "This document", "application/json", may_miss=False),
+        "get": _file("getOpenapi", "This document", ("application/json",), always=True),
     },
-    "/docs": {"get": _page("getDocs", "The page that shows this document", "text/html")},
-    "/docs/{name}": {"get": _page("getDocsFile", "A file of that page", *KINDS, parameters=(FILE,))},
+    "/docs": {"get": _file("getDocs", "The page that shows this document", ("text/html",))},
+    "/docs/{name}": {"get": _file("getDocsFile", "A file of that page", KINDS, FILE)},
 }
 
 HEALTH: dict[str, Schema] = {
@@ -171,8 +169,8 @@ HEALTH: dict[str, Schema] = {
             security=EVERYBODY,
         )
     },
-    "/": {"get": _page("getPage", "The live page", "text/html")},
-    "/page/{name}": {"get": _page("getPageFile", "A file of the live page", *KINDS, parameters=(FILE,))},
+    "/": {"get": _file("getPage", "The live page", ("text/html",))},
+    "/page/{name}": {"get": _file("getPageFile", "A file of the live page", KINDS, FILE)},
 }
 
 READINESS: Schema = fields(
