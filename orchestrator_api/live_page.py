@@ -4,7 +4,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 
 from orchestrator_api import static
-from orchestrator_api.front import Handler
+from orchestrator_api.front import Call
 
 # connect-src: the API that the page came from, and a hub that may be anywhere. Nothing else comes from elsewhere. No
 # script that stands in the document runs: an event's text that got in there could not either.
@@ -14,7 +14,7 @@ POLICY = (
 )
 
 
-def calls(directory: Traversable | None) -> list[tuple[str, str, Handler]]:
+def calls(directory: Traversable | None) -> list[Call]:
     """Returns the page's routes: none without a directory, or when nothing was built into it."""
     return [] if directory is None else static.calls(directory, POLICY, "/", "/page/{name}")
 

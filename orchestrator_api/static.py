@@ -11,8 +11,9 @@ from typing import Any
 
 import structlog
 
+from orchestrator_api.caller import OPEN
 from orchestrator_api.errors import Problem, StartError
-from orchestrator_api.front import Handler
+from orchestrator_api.front import Call
 from orchestrator_api.history import matches
 from orchestrator_api.web import Answer, Request
 
@@ -114,7 +115,7 @@ def read(directory: Traversable, policy: str) -> dict[str, File]:
     return found
 
 
-def calls(directory: Traversable, policy: str, at: str, below: str) -> list[tuple[str, str, Handler]]:
+def calls(directory: Traversable, policy: str, at: str, below: str) -> list[Call]:
     """Returns a page's routes; none when nothing was built into its directory.
 
     policy: the Content-Security-Policy of its documents. at, below: the paths of its index and, with {name}, its files.
@@ -133,4 +134,4 @@ def calls(directory: Traversable, policy: str, at: str, below: str) -> list[tupl
             raise Problem(404, "path_unknown", "there is nothing at this path", field="path")
         return await found.answer(request)
 
-    return [("GET", at, index), ("GET", below, file)]
+    return [("GET", at, OPEN, index), ("GET", below, OPEN, file)]

@@ -12,7 +12,8 @@ from importlib.resources.abc import Traversable
 import orjson
 
 from orchestrator_api import static
-from orchestrator_api.front import Handler
+from orchestrator_api.caller import OPEN
+from orchestrator_api.front import Call
 from orchestrator_api.openapi.document import PREFIX, document
 from orchestrator_api.web import Answer, Request
 
@@ -25,7 +26,7 @@ POLICY = (
 )
 
 
-def calls() -> list[tuple[str, str, Handler]]:
+def calls() -> list[Call]:
     """Returns the routes of the document and of its page."""
     described = static.File("openapi.json", orjson.dumps(document()))
 
@@ -33,7 +34,7 @@ def calls() -> list[tuple[str, str, Handler]]:
         return await described.answer(request)
 
     page = static.calls(built(), POLICY, f"{PREFIX}/docs", f"{PREFIX}/docs/{{name}}")
-    return [("GET", f"{PREFIX}/openapi.json", openapi), *page]
+    return [("GET", f"{PREFIX}/openapi.json", OPEN, openapi), *page]
 
 
 def built() -> Traversable:

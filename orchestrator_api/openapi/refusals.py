@@ -29,7 +29,7 @@ REFUSALS: dict[str, tuple[int, dict[str, str], dict[str, Schema]]] = {
     "Unauthenticated": (
         401,
         {
-            "token_missing": "there is no `Authorization: Bearer`",
+            "token_missing": "there is no `Authorization: Bearer`, or it is empty",
             "token_invalid": "the token is none of ours, or not whole",
             "token_expired": "its time is over: get another",
             "token_revoked": "it was revoked",

@@ -18,7 +18,7 @@ from orchestrator_api.openapi.parts import (
     header,
     parameter,
 )
-from orchestrator_api.openapi.schemas import Schema, fields, ref
+from orchestrator_api.openapi.schemas import EPOCH, Schema, fields, ref
 
 READY: dict[str, Any] = {"status": "ready", "problems": [], "degraded": ["redis: away"]}
 NOT_READY: dict[str, Any] = {"status": "not ready", "problems": ["postgres: away"], "degraded": []}
@@ -30,14 +30,18 @@ PRINCIPAL = {
     "issued_at": 1795310965.0,
     "token_id": None,
 }
+WATCH_TOKEN = {"token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl", "expires_at": 1795311865.0}
+REVOKED = {"number": 1, "before": 1795310965.0}
+REVOCATIONS: dict[str, Any] = {"epoch": EPOCH, "revocations": [{**REVOKED, "username": "alice"}], "next": 1}
+NEVER_KEPT = {"Cache-Control": header("NoStore")}
 
 ACCESS: dict[str, Schema] = {
     "/tickets": {
         "post": call(
             "makeTicket",
             "Get a ticket for a socket",
-            {201: answer("It is of use once.", ref("Ticket"), example={**TICKET, "expires_in": access.TICKET_S})},
-            KEEPS,
+            {201: answer("It is of use once.", ref("Ticket"), NEVER_KEPT, example=TICKET | {"expires_in": 30})},
+            (*KEEPS, "RunUnknown"),
             description="What a browser puts into the socket's URL as `?ticket=`, as it can send no header there. It is"
             " for whom the token is for, and only for the `Origin` that asked; with an API key that has `mint`, for the"
             " user in the body.",
@@ -49,7 +53,7 @@ ACCESS: dict[str, Schema] = {
         "post": call(
             "redeemTicket",
             "Whose ticket it is",
-            {200: answer("Now it is used.", ref("Principal"), example=PRINCIPAL)},
+            {200: answer("Now it is used.", ref("Principal"), NEVER_KEPT, example=PRINCIPAL)},
             (*KEEPS, "TicketUnknown"),
             description="What a hub asks when a socket comes with a ticket. Needs an API key with `hub`.",
             requestBody=body(ref("TicketGiven"), ticket=TICKET),
@@ -60,10 +64,12 @@ ACCESS: dict[str, Schema] = {
         "post": call(
             "makeWatchToken",
             "Make a token that lets its holder watch",
-            {201: answer("A token of a user's.", ref("WatchToken"))},
+            {201: answer("A user's token.", ref("WatchToken"), NEVER_KEPT, example=WATCH_TOKEN)},
             (*KEEPS, "RunUnknown"),
             description="For one user, all of their runs or some. Needs an API key with `mint`.",
-            requestBody=body(ref("WatchTokenWanted"), one_run={"username": "alice", "run_ids": ["hello"], "ttl": 900}),
+            requestBody=body(
+                ref("WatchTokenWanted"), one_run={"username": "alice", "run_ids": ["hello"], "ttl": access.DEFAULT_S}
+            ),
             security=KEYS,
         )
     },
@@ -71,16 +77,16 @@ ACCESS: dict[str, Schema] = {
         "post": call(
             "revoke",
             "Revoke a user's tokens, or one token",
-            {201: answer("From now on they are refused, and their sockets closed.", ref("Revoked"))},
+            {201: answer("From now on they are refused.", ref("Revoked"), NEVER_KEPT, example=REVOKED)},
             KEEPS,
-            description="Needs an API key with `revoke`.",
+            description="Their sockets are closed within some seconds. Needs an API key with `revoke`.",
             requestBody=body(ref("RevocationWanted"), user={"username": "alice"}, token={"token_id": "5f7c"}),
             security=KEYS,
         ),
         "get": call(
             "listRevocations",
             "What was revoked",
-            {200: answer("In the order of their numbers.", ref("Revocations"))},
+            {200: answer("In the order of their numbers.", ref("Revocations"), NEVER_KEPT, example=REVOCATIONS)},
             ("BadRequest", "Unauthenticated", "ForbiddenHere", "Away", *ALWAYS),
             {
                 "name": "after",
@@ -93,7 +99,6 @@ ACCESS: dict[str, Schema] = {
         ),
     },
 }
-
 
 FILE: Schema = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 KINDS = ("text/html", "text/javascript", "text/css", "image/svg+xml", "application/json", "text/plain")
@@ -126,7 +131,7 @@ ABOUT: dict[str, Schema] = {
                     fields(
                         {"hub": {"type": "string", "pattern": "^wss?://"}, "version": {"type": "string"}},
                     ),
-                    {"Cache-Control": header("NoStore")},
+                    NEVER_KEPT,
                     example={"hub": "ws://127.0.0.1:8085", "version": "0.1.0"},
                 )
             },

@@ -8,6 +8,7 @@ import jsonschema_rs
 import pytest
 
 from orchestrator_api import __version__, live_page, openapi, serve
+from orchestrator_api.tokens import TokenRefused
 from tests.contract.test_events import CONTRACT
 from tests.support.readme import CHECKOUT
 from tests.unit.test_readme import given_codes
@@ -15,13 +16,14 @@ from tests.unit.test_readme import given_codes
 DOCUMENT = openapi.document()
 SCHEMAS = DOCUMENT["components"]["schemas"]
 LIMITS = CONTRACT["limits"]
+TOKEN_CODES = {TokenRefused("").code, "token_expired"}  # the guard passes them on
 
 
 class Anything:
     """Stands for the stages that routes() asks for their calls."""
 
-    def __getattr__(self, name: str) -> None:
-        return None
+    def __getattr__(self, name: str) -> "Anything":
+        return self
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -54,10 +56,24 @@ def validator(schema: dict[str, Any]) -> Any:
 
 def test_routes_are_the_services() -> None:
     """Each call of the service is in the document, and each call of the document is the service's."""
-    stage = cast("Any", Anything())
-    calls = serve.routes(stage, stage, stage, stage, stage) + openapi.calls() + live_page.calls(live_page.built())
+    stages = cast("Any", Anything())
+    calls = serve.routes(stages, stages) + openapi.calls() + live_page.calls(live_page.built())
 
     assert sorted((method, path) for method, path, _ in operations()) == sorted((call[0], call[1]) for call in calls)
+
+
+def test_security_is_the_services() -> None:
+    """Who may make a call by the document is who may by the service's rule: a token, a key, or whoever comes."""
+    stages = cast("Any", Anything())
+    wanted = {}
+    for method, path, rule, _ in serve.routes(stages, stages) + openapi.calls() + live_page.calls(live_page.built()):
+        schemes: set[str | None] = {"token"} if rule.users else set()
+        schemes |= {"key", None} if rule.keys else set()
+        wanted[method, path] = (schemes, set() if rule.users else rule.keys)
+    for method, path, operation in operations():
+        schemes, keys = wanted[method, path]
+        assert {next(iter(each), None) for each in operation["security"]} == schemes, (method, path)
+        assert all(f"an API key with `{key}`" in operation["description"].replace("\n", " ") for key in keys)
 
 
 def test_paths_name_their_parameters() -> None:
@@ -157,7 +173,7 @@ def test_codes_are_the_services() -> None:
     codes = set(SCHEMAS["Problem"]["properties"]["code"]["enum"])
     text = (CHECKOUT / "docs/protocol.md").read_text()
 
-    assert codes == set(given_codes())
+    assert codes == set(given_codes()) | TOKEN_CODES
     assert {code for code in codes if f"`{code}`" not in text} == set()
 
 

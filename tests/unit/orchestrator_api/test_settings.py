@@ -18,7 +18,7 @@ def test_defaults() -> None:
     assert (settings.bind, settings.port, settings.admin_port) == ("127.0.0.1", 8081, 8082)
     assert settings.allowed_origins is None
     assert settings.reuse_port is False
-    assert (settings.hub_url, settings.hub_port, settings.page) == (None, 8085, True)
+    assert (settings.hub_url, settings.hub_port, settings.page) == (None, 8085, None)
 
 
 def test_port_stands_in() -> None:
@@ -91,9 +91,13 @@ def test_no_password_in_the_refusal() -> None:
 
 
 def test_page() -> None:
-    """PAGE is on or off."""
-    assert Settings.from_env({**REQUIRED, "PAGE": "off"}).page is False
-    assert Settings.from_env({**REQUIRED, "PAGE": "on"}).page is True
+    """PAGE is on or off; unset, the page is there where no token is needed."""
+    proven = {**REQUIRED, "AUTH_HMAC_KEY": "x" * 32}
+
+    assert Settings.from_env(REQUIRED).shows_page is True
+    assert Settings.from_env(proven).shows_page is False
+    assert Settings.from_env({**REQUIRED, "PAGE": "off"}).shows_page is False
+    assert Settings.from_env({**proven, "PAGE": "on"}).shows_page is True
 
 
 def test_public_hub_url() -> None:
@@ -111,3 +115,24 @@ def test_documented() -> None:
 
     assert [row[0] for row in rows][:2] == ["DATABASE_URL", "REDIS_URL"]
     assert all(all(row) for row in rows)
+
+
+def test_beyond_loopback() -> None:
+    """Where others reach the API it starts with a key, or with the word of the operator that it needs none."""
+    with pytest.raises(StartError) as caught:
+        Settings.from_env({**REQUIRED, "BIND": "::"})
+
+    assert str(caught.value).startswith("BIND: :: is reachable by others and no key is configured: set AUTH_HMAC_KEY")
+    assert Settings.from_env({**REQUIRED, "BIND": "::", "ALLOW_INSECURE_USERNAME": "1"}).auth.insecure
+    assert not Settings.from_env({**REQUIRED, "BIND": "::", "AUTH_HMAC_KEY": "k" * 32}).auth.insecure
+
+
+def test_secrets_are_not_shown() -> None:
+    """No secret is in the settings' repr, nor in what is said of one that breaks its rule."""
+    shown = repr(Settings.from_env({**REQUIRED, "AUTH_HMAC_KEY": "s3cret" * 6, "REDIS_URL": "redis://:s3cret@h"}))
+    with pytest.raises(StartError) as caught:
+        Settings.from_env({**REQUIRED, "AUTH_HMAC_KEY": "s3cret"})
+
+    assert "secret@h" not in shown
+    assert "s3cret" not in shown
+    assert "s3cret" not in str(caught.value)
