@@ -6,6 +6,7 @@ from orchestrator_api.openapi import access
 from orchestrator_api.openapi.parts import (
     ALWAYS,
     EVERYBODY,
+    JSON,
     KEEPS,
     KEYS,
     OPEN,
@@ -101,7 +102,7 @@ ACCESS: dict[str, Schema] = {
 }
 
 FILE: Schema = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-KINDS = ("text/html", "text/javascript", "text/css", "image/svg+xml", "application/json", "text/plain")
+KINDS = ("text/html", "text/javascript", "text/css", "image/svg+xml", JSON, "text/plain")
 
 
 def _file(operation: str, summary: str, kinds: tuple[str, ...], *parameters: Schema, always: bool = False) -> Schema:
@@ -113,7 +114,7 @@ def _file(operation: str, summary: str, kinds: tuple[str, ...], *parameters: Sch
     file: Schema = {
         "description": "The file.",
         "headers": {**headers, "Content-Encoding": {"schema": {"const": "gzip"}}},
-        "content": {kind: {"schema": {"type": "string"}} for kind in kinds},
+        "content": {kind: {"schema": {"type": "object" if kind == JSON else "string"}} for kind in kinds},
     }
     answers = {200: file, 304: {**UNCHANGED, "headers": headers}}
     refusals = OPEN if always else (*OPEN, "PathUnknown")
@@ -140,7 +141,7 @@ ABOUT: dict[str, Schema] = {
         )
     },
     "/openapi.json": {
-        "get": _file("getOpenapi", "This document", ("application/json",), always=True),
+        "get": _file("getOpenapi", "This document", (JSON,), always=True),
     },
     "/docs": {"get": _file("getDocs", "The page that shows this document", ("text/html",))},
     "/docs/{name}": {"get": _file("getDocsFile", "A file of that page", KINDS, FILE)},
