@@ -12,6 +12,7 @@ COMMANDS = {  # module of this package by command; imported only when called, be
     "test": "check",
     "fault": "fault",
     "bench": "bench",
+    "api": "api",
     "psql": "psql",
 }
 

@@ -11,12 +11,17 @@ from deploy.local.place import DataDirectory
 from deploy.local.postgres import running_url
 
 
-def main(arguments: list[str]) -> int:
-    """Becomes psql, with `arguments` passed on; LocalError when nothing runs or there is no psql."""
-    environment = Environment.from_env(os.environ)
+def database_url(environment: Environment) -> str:
+    """The URL of DATABASE_URL or of the running stack's database; LocalError when nothing runs."""
     url = environment.database_url or running_url(DataDirectory(environment.data))
     if url is None:
         raise LocalError(f"no PostgreSQL runs on {environment.data}; start ./dev run first, or set DATABASE_URL")
+    return url
+
+
+def main(arguments: list[str]) -> int:
+    """Becomes psql, with `arguments` passed on; LocalError when nothing runs or there is no psql."""
+    url = database_url(Environment.from_env(os.environ))
     psql = find_postgres(os.environ).bin_dir / "psql"
     program = str(psql) if psql.exists() else shutil.which("psql")
     if program is None:

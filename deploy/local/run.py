@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import os
 import re
-import shlex
 import signal
 import sys
 import tempfile
@@ -197,11 +196,9 @@ def without_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{login.partition(':')[0]}:...@{host}"))
 
 
-def proofs(environment: Environment, stores: Stores) -> str:
-    """For the banner, where tokens are wanted: the lines that make a token and a worker's key."""
-    python = os.path.relpath(BIN_DIR / "python")
-    url = "'...'" if environment.database_url else shlex.quote(stores.database_url)
-    make = f"DATABASE_URL={url} {python} -m orchestrator_api"
+def proofs(environment: Environment, dev: str) -> str:
+    """For the banner, where tokens are wanted: the lines that make a token and a worker's key. dev: calls ./dev."""
+    make = f"{dev} api"
     token = f"$({make} watch-token --user alice)" if environment.mints else "'...'  # your issuer's, of alice"
     key = f"$({make} keys create --may write --may read --user alice --expires-in 1d)"
     return f"  token      TOKEN={token}\n  key        KEY={key}\n"
@@ -212,9 +209,9 @@ def banner(environment: Environment, stores: Stores) -> str:
     api, fanout = environment.url("API_PORT"), environment.url("FANOUT_PORT", scheme="ws")
     headers = "-H 'Content-Type: application/json'"
     websockets = os.path.relpath(BIN_DIR / "websockets")
-    psql = f"./{os.path.relpath(CHECKOUT / 'dev')} psql"
     names = {"DATABASE_URL": "'...'", "RUNFEED_DATA": str(environment.data)}
-    psql = "".join(f"{name}={value} " for name, value in names.items() if environment.given.get(name)) + psql
+    dev = "".join(f"{name}={value} " for name, value in names.items() if environment.given.get(name))
+    dev += f"./{os.path.relpath(CHECKOUT / 'dev')}"
     api_admin, fanout_admin = (
         ", ".join(environment.url(f"{ports}_ADMIN_PORT", process=process) for process in range(environment.processes))
         for ports in SERVICES.values()
@@ -223,7 +220,7 @@ def banner(environment: Environment, stores: Stores) -> str:
     page = "" if shown == "off" else f"  page       {api}/\n"
     terminal, token, watch, key = "another terminal", "", f"{websockets} '{fanout}/ws?username=alice'", ""
     if environment.proven:
-        terminal, token = "another terminal that has this one's keys", proofs(environment, stores)
+        terminal, token = "another terminal that has this one's keys", proofs(environment, dev)
         watch = f'curl -sSN -H "Authorization: Bearer $TOKEN" {environment.url("FANOUT_PORT")}/sse'
         key = '-H "Authorization: Bearer $KEY" '
     return f"""
@@ -241,7 +238,7 @@ Try it: the page in a browser, each other line in {terminal}:
   append     curl -sS {key}{headers} -d '{{"type":"node_completed","node_id":"first"}}' {api}/api/v1/runs/hello/events
   poll       curl -sS {key}{api}/runs/hello/events
   metrics    curl -sS {environment.url("FANOUT_ADMIN_PORT", "/metrics")}
-  psql       {psql}
+  psql       {dev} psql
 
 Ctrl-C stops everything.
 """

@@ -106,6 +106,7 @@ def test_with_a_key(data_directories: Callable[[str], DataDirectory], tmp_path: 
         assert call(environ["API_PORT"], "GET", "/runs/hello").status == 401
         said = running.output()
     assert key not in said
+    assert "/api/v1/revocations" not in said, "what the hub asks every second buries what happens"
     assert "rfk_" not in said
 
 

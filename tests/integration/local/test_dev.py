@@ -96,5 +96,5 @@ def test_help() -> None:
     """Without a command it lists all of them."""
     done = subprocess.run([CHECKOUT / "dev"], capture_output=True, text=True, timeout=20, check=True)
 
-    for command in ("setup", "run", "demo", "test", "psql", "fault", "bench"):
+    for command in ("setup", "run", "demo", "test", "api", "psql", "fault", "bench"):
         assert f"./dev {command}" in done.stdout
