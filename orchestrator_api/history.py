@@ -243,7 +243,7 @@ class History:
         return run
 
     async def _find_runs(self, run_ids: list[str]) -> dict[str, Any]:
-        return {row["run_id"]: row for row in await self._reader.fetch("runs", run_ids)}
+        return {row["run_id"]: row for row in await self._reader.fetch("runs", run_ids)}  # one of None, for no run
 
     async def _page(self, run: Any, after: int, left: int) -> Page:
         """Returns the run's next events after an id, up to its last_seq: a short statement. left 0: all."""

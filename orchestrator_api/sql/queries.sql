@@ -17,10 +17,11 @@ SELECT f_last, r_last, statuses, epoch FROM append_plain($1, $2, $3, $4, $5, $6,
 SELECT username FROM runs WHERE run_id = $1
 
 -- name: runs
--- Runs with their feeds' bounds, of one snapshot.
+-- Runs with their feeds' bounds, of one snapshot. One row without a run when there is none: the epoch is half of the work,
+-- and a run that is not there must not be answered sooner than one that is another's.
 SELECT run_id, username, workflow, metadata, status, last_seq, progress, current_step, created_at, started_at, finished_at,
-    runs.updated_at, last_id AS head, first_id AS first, (SELECT epoch()) AS epoch
-FROM runs JOIN feeds USING (username) WHERE run_id = ANY ($1)
+    runs.updated_at, last_id AS head, first_id AS first, epoch
+FROM (SELECT (SELECT epoch()) AS epoch) now LEFT JOIN (runs JOIN feeds USING (username)) ON run_id = ANY ($1)
 
 -- name: run_page
 -- The next events of a run after an id, up to a seq: at most $4 of them, and no more than fit in $5 bytes (but one at least).
