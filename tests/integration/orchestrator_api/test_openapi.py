@@ -42,6 +42,8 @@ async def test_page(api: Api) -> None:
     page = await get(api, DOCS)
 
     assert page.status == 200
+    assert b'<html lang="en">' in page.body
+    assert b"<title>Runfeed API</title>" in page.body
     assert page.headers["content-security-policy"] == openapi.POLICY
     for word in ("unsafe", "http:", "https:", "blob:", "*"):
         assert word not in openapi.POLICY
