@@ -69,13 +69,14 @@ async def test_crowd() -> None:
 
 async def test_behind_a_proxy() -> None:
     """Of a trusted proxy's connections the address is the one that the proxy names."""
-    config = auth(TRUSTED_PROXIES="10.0.0.0/8")
-    async with Standing(auth=config, sockets_per_address=1) as standing:
-        for address, expected in (("198.51.100.1", b"101"), ("198.51.100.2", b"101"), ("198.51.100.1", b"429")):
-            transport = Memory()
-            transport.peer = ("10.0.0.1", 1)
-            standing.say(transport, "/ws", bearer() + f"X-Forwarded-For: 127.0.0.1, {address}\r\n")
-            assert (await answered(transport))[9:12] == expected
+    for config in (auth(TRUSTED_PROXIES="10.0.0.0/8"), exposed(TRUSTED_PROXIES="10.0.0.0/8")):
+        async with Standing(auth=config, sockets_per_address=1) as standing:
+            for address, expected in (("198.51.100.1", b"101"), ("198.51.100.2", b"101"), ("198.51.100.1", b"429")):
+                transport = Memory()
+                transport.peer = ("10.0.0.1", 1)
+                more = f"X-Forwarded-For: 127.0.0.1, {address}\r\n" + ("" if config.insecure else bearer())
+                standing.say(transport, "/ws?username=alice", more)
+                assert (await answered(transport))[9:12] == expected
 
 
 async def test_handshakes() -> None:
