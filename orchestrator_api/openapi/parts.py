@@ -33,8 +33,8 @@ def _query(name: str, schema: Schema, description: str = "", **more: Any) -> Sch
     }
 
 
-def _path(name: str, schema: str) -> Schema:
-    return {"name": name, "in": "path", "required": True, "schema": ref(schema)}
+def _path(name: str, schema: str, example: str) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": ref(schema), "example": example}
 
 
 def limit(default: int | None, most: int) -> Schema:
@@ -47,8 +47,8 @@ def limit(default: int | None, most: int) -> Schema:
 
 
 PARAMETERS: dict[str, Schema] = {
-    "run_id": _path("run_id", "RunId"),
-    "username": _path("username", "Username"),
+    "run_id": _path("run_id", "RunId", "hello"),
+    "username": _path("username", "Username", "alice"),
     "after": _query("after", ref("Cursor"), "Only events whose id is greater. 0 is the beginning."),
     "epoch": _query("epoch", {"type": "string"}, "Of which numbering `after` is: the `epoch` that came with it."),
     "cause": _query(
