@@ -5,7 +5,9 @@
 
 The callers: whoever comes, of a service without keys; an API key that may everything; a user's token. An answer must
 not be 5xx, and must be what the document says, by its own checks and by those of tests/support/checked_api.py.
-Needs schemathesis (requirements-harden.lock); `schemathesis.toml` says what it looks at.
+Before that the document itself is judged, by openapi-spec-validator. Both are in requirements-harden.lock;
+`schemathesis.toml` says what is looked at. PostgreSQL and Redis are the system's, or what PG_BIN_DIR and
+REDIS_SERVER_BIN name.
 """
 
 import argparse
@@ -24,12 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import orjson
 
 from deploy.local.binaries import find_postgres, find_redis
 from deploy.local.place import CHECKOUT, DataDirectory
 from deploy.local.postgres import Postgres
 from deploy.local.valkey import Valkey
-from orchestrator_api import keys
+from orchestrator_api import keys, openapi
 from orchestrator_api.migrate import migrate
 from orchestrator_api.store import QUERIES
 from tests.support.answers import VARIABLE, Findings
@@ -92,6 +95,13 @@ def post(port: str, path: str, body: Any, key: str = "") -> Any:
         connection.close()
 
 
+def valid(directory: Path) -> bool:
+    """Whether the document is OpenAPI 3.1."""
+    path = directory / "openapi.json"
+    path.write_bytes(orjson.dumps(openapi.document()))
+    return subprocess.run([BIN_DIR / "openapi-spec-validator", "--schema", "3.1", path], check=False).returncode == 0
+
+
 def tried(port: str, seconds: int, seed: int, credential: str) -> bool:
     """Runs schemathesis; whether all was well. credential: of the caller; empty: nobody's."""
     command: list[str | Path] = [BIN_DIR / "st", "--config-file", CONFIG, "--no-color", "run"]
@@ -140,6 +150,8 @@ def main(arguments: argparse.Namespace) -> int:
     say(f"seed {arguments.seed}")
     with stores() as found, tempfile.TemporaryDirectory(prefix="runfeed-schema-") as name:
         directory = Path(name)
+        if not valid(directory):
+            return 1
         plain = clean_environ(**found, **{VARIABLE: name})
         proving = {**plain, "AUTH_HMAC_KEY": HMAC_KEY, "PAGE": "on"}
         callers = {"whoever comes": plain, "an API key": proving, "a user's token": proving}
