@@ -12,11 +12,11 @@ Runs, their events, and who may read them. A worker makes a run and appends even
 history here, and what happens now from the hub's sockets (`GET /api/v1/config` says where that is).
 
 **Who may.** A service with keys wants `Authorization: Bearer` with a token (a JWT: its user reads what is theirs and
-writes nothing) or an API key (it does what it was made for). A service without keys, on a loopback address, takes the
-`username` at its word, and then nothing under Authorization is looked at.
+writes nothing) or an API key (it does what it was made for). A service without keys takes every `username` at its word
+and looks at no `Authorization`; it is for one machine.
 
-**Methods.** `HEAD` is taken wherever `GET` is. `OPTIONS` is answered 204 everywhere. Another method is 405
-`method_not_allowed`, another path 404 `path_unknown`.
+**Methods.** `HEAD` is taken wherever `GET` is. `OPTIONS` is answered 204 everywhere, with `Allow`. Another method is
+405 `method_not_allowed`, another path 404 `path_unknown`.
 
 **Errors** are RFC 9457 problems: `code` is for programs, `detail` for people, `field` names the guilty part. A new
 version may bring new codes. One exception: a 5xx answer to `GET .../runs/{run_id}/events` is one line of `text/plain`

@@ -4,7 +4,7 @@ from typing import Any
 
 from orchestrator_api import events, history, polls
 from orchestrator_api.openapi.refusals import refused
-from orchestrator_api.openapi.schemas import Schema, ref, whole
+from orchestrator_api.openapi.schemas import Schema, ref
 
 JSON = "application/json"
 TAG = {"type": "string", "pattern": '^"[!#-~]+"$'}  # a strong one
@@ -19,53 +19,43 @@ READS = ("BadRequest", "Unauthenticated", "Forbidden", "Away", *ALWAYS)
 POLLS = ("BadRequest", "Unauthenticated", "Forbidden", "AwayToPoll", "InternalToPoll", *ALWAYS[:-1])
 BODY = ("BodyTimeout", "TooBig", "Compressed")
 ASKS = ("BadRequest", "Unauthenticated", "ForbiddenToWrite", *BODY, "Unprocessable", "Away", *ALWAYS)
-WRITES = ("BadRequest", "Unauthenticated", "ForbiddenToWrite", "RunUnknown", *BODY, "NotKept", "NotStored", *ALWAYS)
+WRITES = ("BadRequest", "Unauthenticated", "ForbiddenToWrite", *BODY, "NotKept", "NotStored", *ALWAYS)
 KEEPS = ("BadRequest", "Unauthenticated", "ForbiddenHere", *BODY, "Unprocessable", "Away", *ALWAYS)
 
 
-def _query(name: str, schema: Schema, description: str = "", **more: Any) -> Schema:
-    return {
-        "name": name,
-        "in": "query",
-        "schema": schema,
-        **({"description": description} if description else {}),
-        **more,
-    }
+def query(name: str, schema: Schema, description: str, **more: Any) -> Schema:
+    """Returns a parameter of the query. more: further keywords."""
+    return {"name": name, "in": "query", "schema": schema, "description": description, **more}
 
 
-def _path(name: str, schema: str) -> Schema:
-    return {"name": name, "in": "path", "required": True, "schema": ref(schema)}
+def _path(name: str, schema: str, example: str) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": ref(schema), "example": example}
 
 
 def limit(default: int | None, most: int) -> Schema:
     """Returns the parameter `limit`. default None: all."""
-    schema = whole(1, most, "")
-    del schema["description"]
-    return _query(
-        "limit", schema if default is None else schema | {"default": default}, "The most to be answered with."
-    )
+    schema = {"type": "integer", "minimum": 1, "maximum": most} | ({} if default is None else {"default": default})
+    return query("limit", schema, "The most to be answered with.")
 
 
 PARAMETERS: dict[str, Schema] = {
-    "run_id": _path("run_id", "RunId"),
-    "username": _path("username", "Username"),
-    "after": _query("after", ref("Cursor"), "Only events whose id is greater. 0 is the beginning."),
-    "epoch": _query("epoch", {"type": "string"}, "Of which numbering `after` is: the `epoch` that came with it."),
-    "cause": _query(
+    "run_id": _path("run_id", "RunId", "hello"),
+    "username": _path("username", "Username", "alice"),
+    "after": query("after", ref("Cursor"), "Only events whose id is greater. 0 is the beginning."),
+    "epoch": query("epoch", {"type": "string"}, "Of which numbering `after` is: the `epoch` that came with it."),
+    "cause": query(
         "cause",
         {"type": "string", "enum": list(polls.CAUSES)},
         "Why a client with a socket asks: it is counted, and tells whether the socket left something out.",
     ),
-    "run_ids": _query(
+    "run_ids": query(
         "run_id",
         {"type": "array", "items": ref("RunId"), "maxItems": history.RUN_FILTERS},
         "These runs only; repeatable.",
         style="form",
         explode=True,
     ),
-    "owner": _query(
-        "username", ref("Username"), "Only if the run is this user's: another's is 404, as an unknown one."
-    ),
+    "owner": query("username", ref("Username"), "Only if the run is this user's: another's is 404, as an unknown one."),
     "if_none_match": {
         "name": "If-None-Match",
         "in": "header",

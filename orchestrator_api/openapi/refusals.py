@@ -9,6 +9,10 @@ CHALLENGE = {"WWW-Authenticate": {"$ref": "#/components/headers/WWW-Authenticate
 LATER = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
 ALLOW = {"Allow": {"$ref": "#/components/headers/Allow"}}
 
+HOST = {"host_forbidden": "the `Host` is none of ALLOWED_HOSTS"}
+MAY_NOT = {"forbidden": "the token or the key may not do that", **HOST}
+MAY_NOT_WRITE = {**MAY_NOT, "origin_forbidden": "a page of this origin may not write: see ALLOWED_ORIGINS"}
+NO_KEYS = {"not_configured": "this service has no keys: it takes whoever comes at their word"}
 AWAY = {
     "store_away": "Postgres is away; nothing was stored",
     "keys_away": "the keys that tokens are judged by were never read, and cannot be had now",
@@ -37,31 +41,10 @@ REFUSALS: dict[str, tuple[int, dict[str, str], dict[str, Schema]]] = {
         },
         CHALLENGE,
     ),
-    "HostForbidden": (403, {"host_forbidden": "the `Host` is none of ALLOWED_HOSTS"}, {}),
-    "Forbidden": (
-        403,
-        {"forbidden": "the token or the key may not do that", "host_forbidden": "the `Host` is none of ALLOWED_HOSTS"},
-        {},
-    ),
-    "ForbiddenToWrite": (
-        403,
-        {
-            "forbidden": "the token or the key may not do that",
-            "origin_forbidden": "a page of this origin may not write: see ALLOWED_ORIGINS",
-            "host_forbidden": "the `Host` is none of ALLOWED_HOSTS",
-        },
-        {},
-    ),
-    "ForbiddenHere": (
-        403,
-        {
-            "forbidden": "the token or the key may not do that",
-            "origin_forbidden": "a page of this origin may not write: see ALLOWED_ORIGINS",
-            "host_forbidden": "the `Host` is none of ALLOWED_HOSTS",
-            "not_configured": "this service has no keys: who asks is taken at their word",
-        },
-        {},
-    ),
+    "HostForbidden": (403, HOST, {}),
+    "Forbidden": (403, MAY_NOT, {}),
+    "ForbiddenToWrite": (403, MAY_NOT_WRITE, {}),
+    "ForbiddenHere": (403, {**MAY_NOT_WRITE, **NO_KEYS}, {}),
     "RunUnknown": (404, {"run_unknown": "there is no such run, or it is not yours: nobody learns which"}, {}),
     "EventUnknown": (
         404,
@@ -74,10 +57,7 @@ REFUSALS: dict[str, tuple[int, dict[str, str], dict[str, Schema]]] = {
     "BodyTimeout": (408, {"body_timeout": "the body did not arrive within 10 s; the connection is closed"}, {}),
     "RunExists": (
         409,
-        {
-            "run_exists": "the run exists with other content, or is another user's",
-            "run_finished": "the run has had its terminal event",
-        },
+        {"run_exists": "the run exists with other content, or is another user's"},
         {},
     ),
     "RunFinished": (409, {"run_finished": "the run has had its terminal event"}, {}),

@@ -18,6 +18,7 @@ from orchestrator_api.openapi.parts import (
     header,
     limit,
     parameter,
+    query,
 )
 from orchestrator_api.openapi.schemas import EPOCH, Schema, ref
 
@@ -84,20 +85,12 @@ RUNS: dict[str, Schema] = {
             "A user's runs, newest first",
             {200: answer("A page.", ref("Runs"), CACHED, example={"runs": [RUN], "cursor": None})},
             READS,
-            {
-                "name": "username",
-                "in": "query",
-                "schema": ref("Username"),
-                "description": "Whose runs. With a token it may be left out: the token's user is meant.",
-            },
-            {"name": "status", "in": "query", "schema": ref("Status")},
+            query(
+                "username", ref("Username"), "Whose runs. With a token it may be left out: the token's user is meant."
+            ),
+            query("status", ref("Status"), "Only those."),
             limit(*history.RUNS),
-            {
-                "name": "cursor",
-                "in": "query",
-                "schema": {"type": "string"},
-                "description": "The last page's `cursor`, as it was given.",
-            },
+            query("cursor", {"type": "string"}, "The last page's `cursor`, as it was given."),
         ),
     },
     "/runs/{run_id}": {
@@ -140,7 +133,7 @@ RUNS: dict[str, Schema] = {
                 201: answer("Stored and committed.", ref("Appended"), example=APPENDED),
                 200: answer("It was stored before, with these numbers.", ref("Appended"), example=APPENDED),
             },
-            (*WRITES, "RunFinished"),
+            (*WRITES, "RunUnknown", "RunFinished"),
             parameter("run_id"),
             parameter("key"),
             description="One event, or a batch that is stored whole or not at all. The answer comes after the commit."
@@ -159,13 +152,7 @@ TRACE: dict[str, Schema] = {
             {200: answer("When it was stored, and how far this process brought it.", ref("Passage"), example=PASSAGE)},
             (*READS, "EventUnknown"),
             parameter("run_id"),
-            {
-                "name": "seq",
-                "in": "query",
-                "required": True,
-                "schema": ref("Cursor"),
-                "description": "Its number in the run.",
-            },
+            query("seq", ref("Cursor"), "Its number in the run.", required=True),
         )
     },
 }

@@ -18,6 +18,7 @@ from orchestrator_api.openapi.parts import (
     call,
     header,
     parameter,
+    query,
 )
 from orchestrator_api.openapi.schemas import EPOCH, Schema, fields, ref
 
@@ -89,12 +90,7 @@ ACCESS: dict[str, Schema] = {
             "What was revoked",
             {200: answer("In the order of their numbers.", ref("Revocations"), NEVER_KEPT, example=REVOCATIONS)},
             ("BadRequest", "Unauthenticated", "ForbiddenHere", "Away", *ALWAYS),
-            {
-                "name": "after",
-                "in": "query",
-                "schema": ref("Cursor"),
-                "description": "Only those whose number is greater.",
-            },
+            query("after", ref("Cursor"), "Only those whose number is greater."),
             description="How a hub learns of them. Needs an API key with `hub`.",
             security=KEYS,
         ),

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator_api.settings import Settings
 from tests.integration.orchestrator_api.conftest import Api, served
-from tests.support.processes import clean_environ, free_ports, program, ready_or_say_why
+from tests.support.processes import clean_environ, free_ports, procfile_command, ready_or_say_why
 from tests.support.waiting import eventually
 
 
@@ -122,7 +122,7 @@ async def test_term(migrated_database_url: str, redis_url: str, tmp_path: Path) 
     """On TERM appends under way are answered, the process ends with status 0, and what was acknowledged is there."""
     environ = clean_environ(**free_ports(), DATABASE_URL=migrated_database_url, REDIS_URL=redis_url)
     url = f"http://127.0.0.1:{environ['API_PORT']}"
-    with program([sys.executable, "-m", "orchestrator_api"], environ, tmp_path / "log") as api:
+    with procfile_command("api", environ, tmp_path / "log") as api:
         ready_or_say_why(api, environ["API_ADMIN_PORT"])
         async with aiohttp.ClientSession() as session:
             await session.post(f"{url}/runs", json={"username": "alice", "run_id": "term"})
