@@ -17,16 +17,17 @@ class FanoutError(Exception):
 
 
 class SettingsError(FanoutError):
-    """A variable breaks its rule. One line for the operator: the variable, the rule, the value."""
+    """A variable breaks its rule. One line for the operator: the variable, the rule, the value unless it is None."""
 
-    def __init__(self, variable: str, rule: str, value: str) -> None:
+    def __init__(self, variable: str, rule: str, value: str | None = None) -> None:
         super().__init__(variable, rule, value)
         self.variable = variable
         self.rule = rule
         self.value = value
 
     def __str__(self) -> str:
-        return f"{self.variable}: {self.rule}, not {self.value!r}"
+        line = f"{self.variable}: {self.rule}"
+        return line if self.value is None else f"{line}, not {self.value!r}"
 
 
 class Refusal(FanoutError):

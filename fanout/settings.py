@@ -1,7 +1,7 @@
 """Every setting of the hub: read once, checked at the start, frozen.
 
 A field carries its variable, its default as the operator would write it, and its meaning with unit and reason;
-`Settings.documented()` is the table in the README.
+`Settings.documented()` is the table in the README. auth_config.py reads what both services have.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from .auth_config import AuthConfig, AuthConfigError
 from .errors import SettingsError
 
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
@@ -112,15 +113,19 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
-def _setting(variable: str, default: str, parse: Callable[[str], Any], meaning: str) -> Any:
-    """A dataclass field of `variable`; an empty `default` is None, any other passes through `parse`."""
+def _setting(variable: str, default: str, parse: Callable[[str], Any], meaning: str, shown: bool = True) -> Any:
+    """A dataclass field of `variable`; an empty `default` is None, any other passes through `parse`.
+
+    shown: not False, as it is for what holds a secret and stays out of the repr.
+    """
     value = parse(default) if default else None
-    return field(default=value, metadata={"env": variable, "default": default, "parse": parse, "meaning": meaning})
+    metadata = {"env": variable, "default": default, "parse": parse, "meaning": meaning}
+    return field(default=value, metadata=metadata, repr=shown)
 
 
 def masked(text: str) -> str:
     """`text` for an error line: what stands before an @ in a URL may be a password."""
-    return re.sub(r"//[^/]*@", "//***@", text)
+    return re.sub(r"//\S*@", "//***@", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,7 @@ class Settings:
         "redis://127.0.0.1:6379/0",
         _redis_url,
         "the Redis that frames are published on; `rediss://`: TLS",
+        shown=False,
     )
     history_url: str | None = _setting(
         "FANOUT_HISTORY_URL",
@@ -206,6 +212,7 @@ class Settings:
     log_format: str | None = _setting(
         "LOG_FORMAT", "", _one_of("json", "console"), "`json` or `console`; unset: console on a terminal, else json"
     )
+    auth: AuthConfig = field(default_factory=AuthConfig)  # its variables are documented where it is read
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -215,7 +222,7 @@ class Settings:
             SettingsError: a value breaks its rule.
         """
         values: dict[str, Any] = {}
-        for item in fields(cls):
+        for item in _own(cls):
             variable = item.metadata["env"]
             # PORT is what platforms give a process that has one port; ours is the sockets', never the admin's.
             if variable == "FANOUT_PORT" and not env.get(variable):
@@ -233,15 +240,23 @@ class Settings:
         if settings.ping_grace > settings.ping_interval:
             most = f"must not be longer than PING_INTERVAL ({settings.ping_interval:g}): the next ping would come first"
             raise SettingsError("PING_GRACE", most, f"{settings.ping_grace:g}")
-        return settings
+        try:
+            return replace(settings, auth=AuthConfig.from_env(env, settings.bind))
+        except AuthConfigError as error:
+            raise SettingsError(error.variable, error.rule) from None  # no value: it may be a secret
 
     @classmethod
     def unknown(cls, env: Mapping[str, str]) -> list[str]:
         """The names in `env` that begin with FANOUT_ and mean nothing: most likely a slip of the pen."""
-        known = {item.metadata["env"] for item in fields(cls)}
+        known = {item.metadata["env"] for item in _own(cls)}
         return sorted(name for name in env if name.startswith("FANOUT_") and name not in known)
 
     @classmethod
     def documented(cls) -> list[tuple[str, str, str]]:
         """(variable, default, meaning) of each setting, in order; the default is "" where there is none."""
-        return [(item.metadata["env"], item.metadata["default"], item.metadata["meaning"]) for item in fields(cls)]
+        return [(item.metadata["env"], item.metadata["default"], item.metadata["meaning"]) for item in _own(cls)]
+
+
+def _own(settings: type[Settings]) -> list[Field[Any]]:
+    """The fields that are one variable each."""
+    return [item for item in fields(settings) if item.metadata]

@@ -9,6 +9,7 @@ import asyncpg
 import uvloop
 
 from orchestrator_api import __version__, crash, logs, migrate, store
+from orchestrator_api.auth_config import DOCUMENTED, SECRETS
 from orchestrator_api.errors import StartError
 from orchestrator_api.serve import serve
 from orchestrator_api.settings import Settings
@@ -29,9 +30,10 @@ async def _new_epoch(settings: Settings) -> None:
 
 
 async def _check_config(settings: Settings) -> None:
-    for name, _, _ in Settings.documented():
-        value = re.sub(r"//[^@/]*@", "//***@", os.environ.get(name, "")) or "(default)"
-        print(f"{name} = {value}")  # noqa: T201 - a command's answer
+    for name, _, _ in (*Settings.documented(), *DOCUMENTED):
+        text = " ".join(os.environ.get(name, "").split())  # on one line, as a PEM is not
+        value = "***" if text and name in SECRETS else re.sub(r"//\S*@", "//***@", text)
+        print(f"{name} = {value or '(default)'}")  # noqa: T201 - a command's answer
 
 
 COMMANDS = {"serve": serve, "migrate": _migrate, "check-config": _check_config, "new-epoch": _new_epoch}

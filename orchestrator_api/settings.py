@@ -1,21 +1,25 @@
-"""Everything that can be set, read once from the environment."""
+"""Everything that can be set, read once from the environment. auth_config.py reads what both services have."""
 
 import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from orchestrator_api.addresses import websocket_url
+from orchestrator_api.auth_config import AuthConfig, AuthConfigError
 from orchestrator_api.errors import StartError
+
+HOLD_PASSWORDS = ("DATABASE_URL", "REDIS_URL")  # not to be seen in the repr
 
 
 def _setting(env: str, default: Any, meaning: str, parse: Callable[[str], Any] = str, shown: str | None = None) -> Any:
     """A field of Settings. meaning: unit and reason. parse: raises ValueError(rule). shown: the default in words."""
     metadata = {"env": env, "meaning": meaning, "parse": parse, "shown": shown}
-    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
+    safe = env not in HOLD_PASSWORDS
+    return field(default=default, metadata=metadata, repr=safe)
 
 
 def _port(text: str) -> int:
@@ -129,13 +133,14 @@ class Settings:
     log_format: str | None = _setting(
         "LOG_FORMAT", None, "json or console", _one_of("json", "console"), "console on a terminal, else json"
     )
+    auth: AuthConfig = field(default_factory=AuthConfig)  # its variables are documented where it is read
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
         """Reads the settings. Raises StartError with one line that names the variable, the rule and the value."""
         env = {"API_PORT": env["PORT"], **env} if env.get("PORT") else dict(env)
         values: dict[str, Any] = {}
-        for each in fields(cls):
+        for each in _own(cls):
             name = each.metadata["env"]
             text = env.get(name, "").strip()
             if not text:
@@ -145,14 +150,23 @@ class Settings:
             try:
                 values[each.name] = each.metadata["parse"](text)
             except ValueError as error:
-                shown = re.sub(r"//[^@/]*@", "//***@", text)
+                shown = re.sub(r"//\S*@", "//***@", text)
                 raise StartError(f"{name} {error}, not {shown!r}") from None
-        return cls(**values)
+        settings = cls(**values)
+        try:
+            return replace(settings, auth=AuthConfig.from_env(env, settings.bind))
+        except AuthConfigError as error:
+            raise StartError(str(error)) from None  # without the value: it may be a secret
 
     @classmethod
     def documented(cls) -> list[tuple[str, str, str]]:
         """Returns (variable, default, meaning) of every setting, for the README's table."""
         return [
             (each.metadata["env"], each.metadata["shown"] or str(each.default), each.metadata["meaning"])
-            for each in fields(cls)
+            for each in _own(cls)
         ]
+
+
+def _own(settings: type[Settings]) -> list[Field[Any]]:
+    """Returns the fields that are one variable each."""
+    return [each for each in fields(settings) if each.metadata]

@@ -13,6 +13,7 @@ from pathlib import Path
 from deploy.local.place import CHECKOUT, Account
 from deploy.local.process import spawn
 from deploy.local.supervise import procfile
+from fanout.auth_config import DOCUMENTED
 from tests.support.ports import steady_port
 from tests.support.servers import alive, family, signal_all
 from tests.support.waiting import eventually_sync
@@ -44,6 +45,7 @@ def clean_environ(**names: str) -> dict[str, str]:
         "PAGE",
         "RUNFEED_DATA",
         "LOG_FORMAT",
+        *(name for name, _, _ in DOCUMENTED),
     )
     environ = {name: value for name, value in os.environ.items() if name not in ours}
     environ["PATH"] = f"{BIN_DIR}{os.pathsep}{environ.get('PATH', os.defpath)}"

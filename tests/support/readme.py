@@ -1,21 +1,24 @@
 """The README's configuration tables, made from the settings. `python -m tests.support.readme` rewrites them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+from fanout.auth_config import DOCUMENTED
 from fanout.settings import Settings as FanoutSettings
 from orchestrator_api.settings import Settings as ApiSettings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = CHECKOUT / "README.md"
 BEGIN, END = "<!-- settings -->\n", "<!-- /settings -->\n"
-HEADS = {
+HEADS: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
     "orchestrator_api": ApiSettings.documented,
     "fanout": FanoutSettings.documented,
+    "both, the same in each": lambda: list(DOCUMENTED),
 }
 
 
 def tables() -> str:
-    """Both services' tables, as they stand between the markers."""
+    """Each service's table and that of both, as they stand between the markers."""
     parts = []
     for service, documented in HEADS.items():
         rows = [f"| `{name}` | {_default(default)} | {_cell(meaning)} |" for name, default, meaning in documented()]

@@ -64,8 +64,10 @@ async def test_commands(database_url: str) -> None:
     assert status == 0
     assert said.startswith("applied 20261122000001")
     assert await command("migrate", DATABASE_URL=database_url) == (0, "the schema is current\n")
-    status, said = await command("check-config", DATABASE_URL="postgresql://u:secret@h/d")
+    status, said = await command("check-config", DATABASE_URL="postgresql://u:p/secret@h/d", AUTH_HMAC_KEY="secret" * 6)
     assert (status, "secret" in said, "DATABASE_URL = postgresql://***@h/d" in said) == (0, False, True)
+    assert "AUTH_HMAC_KEY = ***\n" in said
+    assert "WATCH_TOKEN_KEY = (default)\n" in said
     first, second = (
         await command("new-epoch", DATABASE_URL=database_url),
         await command("new-epoch", DATABASE_URL=database_url),

@@ -6,8 +6,9 @@ from fanout import errors
 
 
 def test_settings_error_is_one_line() -> None:
-    """SettingsError says variable, rule and value on one line."""
+    """SettingsError says variable, rule and value on one line, or no value."""
     assert str(errors.SettingsError("X", "must be y", "z\n")) == "X: must be y, not 'z\\n'"
+    assert str(errors.SettingsError("X", "must be y")) == "X: must be y"
 
 
 @pytest.mark.parametrize("name", ["SettingsError", "Refusal", "LinkLost", "StageEnded"])

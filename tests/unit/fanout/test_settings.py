@@ -27,6 +27,7 @@ def test_values() -> None:
     settings = Settings.from_env(
         {
             "BIND": "0.0.0.0",
+            "ALLOW_INSECURE_USERNAME": "1",
             "FANOUT_PORT": "1",
             "FANOUT_ADMIN_PORT": "2",
             "REDIS_URL": "rediss://u:p@h:6380/1",
@@ -141,3 +142,24 @@ def test_documented() -> None:
     assert len({variable for variable, _, _ in rows}) == len(rows) >= 14
     assert Settings.from_env({variable: default for variable, default, _ in rows}) == Settings()
     assert all(meaning and "|" not in meaning for _, _, meaning in rows)
+
+
+def test_beyond_loopback() -> None:
+    """Where others reach the hub it starts with a key, or with the word of the operator that it needs none."""
+    with pytest.raises(SettingsError) as bad:
+        Settings.from_env({"BIND": "0.0.0.0"})
+
+    assert str(bad.value).startswith("BIND: 0.0.0.0 is reachable by others and no key is configured: set AUTH_HMAC_KEY")
+    assert str(bad.value).endswith("or ALLOW_INSECURE_USERNAME=1 to let everybody be whoever they say they are")
+    assert Settings.from_env({"BIND": "0.0.0.0", "ALLOW_INSECURE_USERNAME": "1"}).auth.insecure
+    assert not Settings.from_env({"BIND": "0.0.0.0", "AUTH_HMAC_KEY": "k" * 32}).auth.insecure
+
+
+def test_secrets_are_not_shown() -> None:
+    """No secret is in the settings' repr, nor in what is said of one that breaks its rule."""
+    shown = repr(Settings.from_env({"AUTH_HMAC_KEY": "s3cret" * 6, "REDIS_URL": "redis://:s3cret@h"}))
+    with pytest.raises(SettingsError) as bad:
+        Settings.from_env({"AUTH_HMAC_KEY": "s3cret"})
+
+    assert "s3cret" not in shown
+    assert "s3cret" not in str(bad.value)

@@ -111,3 +111,24 @@ def test_documented() -> None:
 
     assert [row[0] for row in rows][:2] == ["DATABASE_URL", "REDIS_URL"]
     assert all(all(row) for row in rows)
+
+
+def test_beyond_loopback() -> None:
+    """Where others reach the API it starts with a key, or with the word of the operator that it needs none."""
+    with pytest.raises(StartError) as caught:
+        Settings.from_env({**REQUIRED, "BIND": "::"})
+
+    assert str(caught.value).startswith("BIND: :: is reachable by others and no key is configured: set AUTH_HMAC_KEY")
+    assert Settings.from_env({**REQUIRED, "BIND": "::", "ALLOW_INSECURE_USERNAME": "1"}).auth.insecure
+    assert not Settings.from_env({**REQUIRED, "BIND": "::", "AUTH_HMAC_KEY": "k" * 32}).auth.insecure
+
+
+def test_secrets_are_not_shown() -> None:
+    """No secret is in the settings' repr, nor in what is said of one that breaks its rule."""
+    shown = repr(Settings.from_env({**REQUIRED, "AUTH_HMAC_KEY": "s3cret" * 6, "REDIS_URL": "redis://:s3cret@h"}))
+    with pytest.raises(StartError) as caught:
+        Settings.from_env({**REQUIRED, "AUTH_HMAC_KEY": "s3cret"})
+
+    assert "secret@h" not in shown
+    assert "s3cret" not in shown
+    assert "s3cret" not in str(caught.value)

@@ -1,0 +1,144 @@
+"""An issuer's published keys (JWKS, RFC 7517), kept at hand.
+
+This file stands twice, byte for byte, in fanout/ and orchestrator_api/: see tokens.py. A test compares them.
+
+Whoever sends tokens with invented key names must not make us ask the issuer more often; an issuer that is away must not
+lock out those whose keys we have. So one question at a time, 30 s between two, and what is known stays until a better
+answer comes.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from jwt.algorithms import get_default_algorithms
+from jwt.exceptions import PyJWTError
+
+from .tokens import LONGEST_KID, Key, KeysAway, strict_json
+
+ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
+FLOOR: Final = 30.0  # seconds between the starts of two fetches
+FRESH_FOR: Final = 600.0  # seconds; older keys are used, and fetched anew in the background
+FETCH_TIMEOUT: Final = 5.0  # seconds
+MOST_BYTES: Final = 256 * 1024
+MOST_KEYS: Final = 100
+RSA_BITS: Final = (2048, 8192)  # less can be broken, more makes each token expensive
+_KINDS: Final = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
+_PUBLIC: Final = ("kty", "crv", "n", "e", "x", "y")
+_BY_NAME: Final = get_default_algorithms()
+log = logging.getLogger(__package__)
+
+
+class Jwks:
+    """The keys behind a URL.
+
+    fetch: returns the document's bytes, from a fixed address and without following redirects; whatever it raises means
+    that the issuer is away. clock: seconds that only grow.
+    """
+
+    def __init__(self, fetch: Callable[[], Awaitable[bytes]], clock: Callable[[], float]) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._keys: list[Key] = []  # none: they were never read
+        self._read_at = -math.inf
+        self._tried_at = -math.inf
+        self._reading: asyncio.Task[None] | None = None
+
+    async def find(self, kid: str | None) -> Sequence[Key]:
+        """Returns the keys of this name; all of them for None. Asks the issuer for a name that is not known, if it may.
+
+        Raises KeysAway when the keys were never read and cannot be had now.
+        """
+        found = self._named(kid)
+        if found:
+            if self._clock() - self._read_at >= FRESH_FOR:
+                self._read_soon()
+            return found
+        if task := self._read_soon():
+            # Not awaited itself: whoever leaves would take the fetch away from the others.
+            await asyncio.wait([task])
+        if not self._keys:
+            raise KeysAway("the issuer's keys cannot be read now")
+        return self._named(kid)
+
+    async def close(self) -> None:
+        """Ends a fetch that is under way."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+
+    def _named(self, kid: str | None) -> Sequence[Key]:
+        return [key for key in self._keys if kid is None or key.kid == kid]
+
+    def _read_soon(self) -> asyncio.Task[None] | None:
+        """Returns the fetch that is under way, or a new one; None when the last one was too short a time ago."""
+        if self._reading is None or self._reading.done():
+            if self._clock() - self._tried_at < FLOOR:
+                return None
+            self._tried_at = self._clock()
+            self._reading = asyncio.create_task(self._read(), name="jwks")
+        return self._reading
+
+    async def _read(self) -> None:
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT):
+                data = await self._fetch()
+            self._keys = read_keys(data)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the keys that we have stay
+            log.warning("jwks_away", extra={"error": type(error).__name__, "keys": len(self._keys)})
+        else:
+            self._read_at = self._clock()
+
+
+def read_keys(data: bytes) -> list[Key]:
+    """Returns the usable keys of a JWKS, at least one. Raises ValueError when there is none, or too much of all."""
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"the key set has more than {MOST_BYTES} bytes")
+    document = strict_json(data)
+    listed = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(listed, list) or len(listed) > MOST_KEYS:
+        raise ValueError(f"a key set is an object with `keys`, a list of {MOST_KEYS} at most")
+    keys = [key for entry in listed if (key := _key(entry)) is not None]
+    if not keys:
+        raise ValueError("the key set has no key for RS256, ES256 or EdDSA")
+    return keys
+
+
+def _key(entry: Any) -> Key | None:
+    """Returns a key of the set; None for one that is for something else, too weak, symmetric, or not even public."""
+    if not isinstance(entry, dict) or "d" in entry:
+        return None
+    kind, curve = entry.get("kty"), entry.get("crv")
+    if not isinstance(kind, str) or not (curve is None or isinstance(curve, str)):
+        return None
+    algorithm = _KINDS.get((kind, curve))
+    kid, operations = entry.get("kid"), entry.get("key_ops", ["verify"])
+    fits = (
+        algorithm is not None
+        and entry.get("alg", algorithm) == algorithm
+        and entry.get("use", "sig") == "sig"
+        and (isinstance(operations, list) and "verify" in operations)
+        and (kid is None or (isinstance(kid, str) and len(kid) <= LONGEST_KID))
+    )
+    if algorithm is None or not fits:
+        return None
+    try:
+        value = _BY_NAME[algorithm].from_jwk({name: entry[name] for name in _PUBLIC if name in entry})
+    except (PyJWTError, ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    return Key(algorithm, value, kid) if algorithm_of(value) == algorithm else None
+
+
+def algorithm_of(value: object) -> str | None:
+    """Returns the one algorithm that a public key is used for; None for a kind or a size that is not taken."""
+    if isinstance(value, RSAPublicKey):
+        return "RS256" if RSA_BITS[0] <= value.key_size <= RSA_BITS[1] else None
+    if isinstance(value, EllipticCurvePublicKey):
+        return "ES256" if isinstance(value.curve, SECP256R1) else None
+    return "EdDSA" if isinstance(value, Ed25519PublicKey) else None
