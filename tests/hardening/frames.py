@@ -75,6 +75,10 @@ class Reader:
         while (found := self._next()) is not None:
             yield found
 
+    def at_end(self) -> bool:
+        """No half frame is left."""
+        return not self._buffer
+
     def _next(self) -> Frame | None:
         buffer = self._buffer
         if len(buffer) < 2:
