@@ -48,10 +48,15 @@ def is_loopback(host: str) -> bool:
 
 
 def _address(text: str) -> Address | None:
-    """Returns an address, IPv4 as such even when it was written as IPv6; None for anything else."""
+    """Returns an address, IPv4 as such even when it was written as IPv6; None for anything else.
+
+    One with a zone (`fe80::1%eth0`) is none: behind the % stands whatever its author likes.
+    """
     try:
         address = ip_address(text)
     except ValueError:
+        return None
+    if "%" in text:
         return None
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
@@ -166,4 +171,4 @@ class Proxies:
 def counted_as(address: str) -> str:
     """Returns what an address counts as where sockets of one address are limited: a household has 2**64 of IPv6."""
     found = _address(address)
-    return str(ip_network((found, 64), strict=False)) if isinstance(found, IPv6Address) else address
+    return str(ip_network((found, 64), strict=False)) if isinstance(found, IPv6Address) else str(found or address)

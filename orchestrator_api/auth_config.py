@@ -180,7 +180,10 @@ def _switch(text: str) -> bool:
 
 
 def _secret(text: str) -> bytes:
-    key = text.encode("utf-8", "surrogateescape")  # the bytes as they are in the environment
+    try:
+        key = text.encode("utf-8", "surrogateescape")  # the bytes as they are in the environment
+    except UnicodeEncodeError:
+        raise ValueError("must be text") from None  # the error itself would quote it
     if len(key) < LEAST_SECRET:
         raise ValueError(f"must be a secret of {LEAST_SECRET} bytes or more: `openssl rand -base64 32` makes one")
     try:

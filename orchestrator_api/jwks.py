@@ -28,6 +28,7 @@ FRESH_FOR: Final = 600.0  # seconds; older keys are used, and fetched anew in th
 FETCH_TIMEOUT: Final = 5.0  # seconds
 MOST_BYTES: Final = 256 * 1024
 MOST_KEYS: Final = 100
+MOST_SAID: Final = 200  # characters of an error that are logged
 RSA_BITS: Final = (2048, 8192)  # less can be broken, more makes each token expensive
 _KINDS: Final = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
 _PUBLIC: Final = ("kty", "crv", "n", "e", "x", "y")
@@ -91,7 +92,8 @@ class Jwks:
                 data = await self._fetch()
             self._keys = read_keys(data)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the keys that we have stay
-            log.warning("jwks_away", extra={"error": type(error).__name__, "keys": len(self._keys)})
+            said = f"{type(error).__name__}: {error}"[:MOST_SAID]
+            log.warning("jwks_away", extra={"error": said, "keys": len(self._keys)})
         else:
             self._read_at = self._clock()
 

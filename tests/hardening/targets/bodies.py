@@ -1,8 +1,11 @@
 """What a worker posts."""
 
+# ruff: noqa: PT017 - these are no tests; what a refusal says is part of what must hold
+
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -37,7 +40,7 @@ def check_body(body: bytes) -> None:
         event = events.event(given, "r1", "alice", 1763.0)
     except BadRequest as error:
         assert 400 <= error.status < 500
-        assert error.detail.encode().decode().isprintable() or "\n" not in error.detail
+        json.dumps(error.body()).encode()
         return
     raw = events.frame(7, 3, event.tail(1764.25))
     assert len(raw) <= events.FRAME_BYTES
@@ -49,13 +52,12 @@ def check_body(body: bytes) -> None:
     assert (frame.id, frame.username) == (7, "alice")
 
 
+def as_body(fields: dict[str, Any]) -> bytes:
+    """An event with these fields, as Python's own library writes it: with NaN, lone surrogates and all."""
+    return json.dumps({"type": "a", **fields}).encode()
+
+
 TARGETS = [
     Target("event body", lines_of(BODIES, TOKENS), check_body),
-    Target(
-        "event of any JSON",
-        st.dictionaries(st.text(max_size=10), JSON, max_size=6).map(
-            as_body := lambda value: json.dumps({"type": "a", **value}).encode()
-        ),
-        check_body,
-    ),
+    Target("event of any JSON", st.dictionaries(st.text(max_size=10), JSON, max_size=6).map(as_body), check_body),
 ]

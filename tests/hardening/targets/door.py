@@ -43,7 +43,7 @@ TOKENS = (
     b"Host: a\r\n", b"Origin: null\r\n", b"Origin: http://localhost\r\n", b"Transfer-Encoding: chunked\r\n",
     b"Content-Length: 0\r\n", b"Content-Length: 99999999999999999999\r\n", b"Last-Event-ID: 0\r\n", b" folded\r\n",
     b"Last-Event-ID: 9\xc2\xb2\r\n", b"Cookie: a=b\r\n", b"X: " + b"a" * 9000 + b"\r\n", b"X:y\r\n" * 200,
-    b"Sec-WebSocket-Protocol: runfeed.v1\r\n", b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
+    b"Sec-WebSocket-Protocol: runfeed.v1\r\n", b"Sec-WebSocket-Extensions: permessage-deflate; server_max\r\n",
     b"HTTP/1.0", b"HTTP/9.9", b"/ws/runs/", b"/sse/runs/", b"/../", b"//evil.example/", b"/%2e%2e/", b"*",
     b"Authorization: Basic YTpi\r\n", b"X-Forwarded-For: 1.2.3.4\r\n", b"ticket=rft_x&", b"token=eyJ&", b"HEAD ",
 )  # fmt: skip
@@ -75,6 +75,9 @@ def end(world: World, connection: Connection, transport: Memory) -> None:
     """Time passes, and whoever says nothing is gone, with all that was known of them."""
     world.publish()
     world.turn(90)
+    if connection.state == OPEN and connection.stream:  # only the kernel knows whether a stream's peer is still there
+        connection.eof_received()
+        world.turn(90)
     assert transport.aborted, "a silent connection stays"
     assert connection.state == CLOSING
     connection.connection_lost(None)

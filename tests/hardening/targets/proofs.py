@@ -1,5 +1,7 @@
 """What is to prove who asks: tokens."""
 
+# ruff: noqa: PT017 - these are no tests; what a refusal says is part of what must hold
+
 from __future__ import annotations
 
 import base64
@@ -56,7 +58,7 @@ PARTS = (
 
 
 def check_token(text: str) -> None:
-    """Only a genuine token proves anything; whatever else it is, it is refused with a sentence that repeats none of it."""
+    """Only a genuine token proves anything; all else is refused, in a sentence that repeats none of it."""
     verifier, _ = world()
     try:
         principal = done(verifier.verify(text, NOW))
