@@ -136,7 +136,10 @@ async def _check_request(given: list[bytes]) -> None:
     else:
         assert not opened
     whole, _ = visit([b"".join(given)])
-    assert stripped(said) == stripped(whole)
+    if said[9:10] == whole[9:10] == b"4":
+        assert said[:12] == whole[:12]  # of two things that are wrong the one that came first is named
+    else:
+        assert stripped(said) == stripped(whole)
 
 
 def stripped(said: bytes) -> bytes:
