@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from .peers import Hosts
 from .wire import USERNAME
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _KEEPALIVE = 75.0  # seconds an idle scraper keeps its connection; also how long a half-sent request may take
 
 
@@ -32,6 +34,9 @@ class State:
         connections, users: open sockets and distinct usernames among them.
         trace: what is remembered of one event.
         listening: the sockets' port is open.
+        recalled: the list of what was taken back: none (nothing can be), unknown (not read yet), live or old.
+        auth: jwt or insecure-username.
+        hosts: what a request may name as its Host.
     """
 
     draining: Callable[[], bool]
@@ -42,10 +47,13 @@ class State:
     users: Callable[[], int]
     trace: Callable[[str, int], list[dict[str, Any]]]
     listening: Callable[[], bool] = lambda: True
+    recalled: Callable[[], str] = lambda: "none"
+    auth: str = "insecure-username"
+    hosts: Hosts = field(default_factory=Hosts)
 
     def able(self) -> bool:
         """A new socket would see something: without Redis history still tells every second what there is."""
-        return self.redis_live() or self.history() == "live"
+        return (self.redis_live() or self.history() == "live") and self.recalled() != "unknown"
 
     def readiness(self) -> tuple[int, dict[str, Any]]:
         """Status and body of /readyz: 503 while draining, or when a new socket would see nothing."""
@@ -53,7 +61,11 @@ class State:
         ready = self.able() and self.listening() and not self.draining()
         return 200 if ready else 503, {
             "status": "draining" if self.draining() else "ready" if ready else "not_ready",
-            "degraded": ([] if live else ["redis"]) + (["history"] if history == "away" else []),
+            "degraded": [
+                *([] if live else ["redis"]),
+                *(["history"] if history == "away" else []),
+                *(["revocations"] if self.recalled() in ("unknown", "old") else []),
+            ],
             "redis": "live" if live else "away",
             "history": history,
             "beacon_age_s": None if age is None else round(age, 3),
@@ -67,8 +79,18 @@ async def served(state: State, registry: CollectorRegistry, host: str, port: int
     Raises:
         OSError: the address cannot be had.
     """
-    app = web.Application()
-    app.router.add_get("/healthz", _healthz)
+
+    @web.middleware
+    async def judged(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path not in ("/healthz", "/readyz") and not state.hosts.allow(request.headers.getall("Host", [])):
+            return web.json_response({"status": 403, "code": "host_forbidden", "field": "Host"}, status=403)
+        return await handler(request)
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok", "auth": state.auth})
+
+    app = web.Application(middlewares=[judged])
+    app.router.add_get("/healthz", healthz)
     app.router.add_get("/metrics", make_aiohttp_handler(registry))
 
     async def readyz(_: web.Request) -> web.Response:
@@ -94,7 +116,3 @@ async def served(state: State, registry: CollectorRegistry, host: str, port: int
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
-
-
-async def _healthz(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ok"})

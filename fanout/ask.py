@@ -31,12 +31,15 @@ class Client:
 
     Args:
         url: its base URL; a name and a password in it are sent as Basic, latin-1.
+        key: sent as Bearer instead.
+        patience: seconds for one answer; None: TIMEOUT.
 
     Raises:
         UnicodeError: the host is no name, or the password cannot be sent.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None, patience: float | None = None) -> None:
+        self._patience = patience
         self.loop = asyncio.get_running_loop()  # up to Python 3.11 each such look is a system call (getpid)
         parts = urlsplit(url)
         tls = parts.scheme == "https"
@@ -51,7 +54,9 @@ class Client:
             "Accept-Encoding": "identity",
             "Content-Type": "application/json",
         }
-        if parts.username or parts.password is not None:
+        if key is not None:
+            fields["Authorization"] = f"Bearer {key}"
+        elif parts.username or parts.password is not None:
             pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode("latin-1")
             fields["Authorization"] = "Basic " + base64.b64encode(pair).decode()
         self._fields = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
@@ -93,7 +98,7 @@ class Client:
             OSError: the server cannot be reached, or not in time.
         """
         request = self.written(method, path, body)
-        deadline = self.loop.time() + TIMEOUT
+        deadline = self.loop.time() + (self._patience or TIMEOUT)
         # No time for the turn itself: whoever has one asked before us, and gives it back before our time is over.
         async with self._turns:
             connection = self._kept()

@@ -38,6 +38,12 @@ def sse_reset(epoch: str | None, head: int | None) -> bytes:
     )
 
 
+def sse_token_ended(code: str) -> bytes:
+    """The token that the stream was opened with ended: `token_expired` or `token_revoked`. Come with another one."""
+    reason = code.removeprefix("token_")
+    return b"event: token_expired\ndata: %b\n\n" % _encode({"control": True, "type": "token_expired", "reason": reason})
+
+
 def sse_retry(retry_ms: int) -> bytes:
     """Come back after `retry_ms` milliseconds: the last thing on a stream that ends."""
     return b"retry: %d\n\n" % retry_ms

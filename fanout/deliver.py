@@ -1,10 +1,12 @@
 """Stage 6: one client connection, from its first byte to its last.
 
     HEAD --> WAITING --(101)--> OPEN --(a close, either side)--> CLOSING --> gone
-      \\---------\\--(any other answer)---------------------------^
+     |\\---------\\--(any other answer)---------------------------^
+      \\-(101)-> AUTH --> WAITING
 
-HEAD: the request's head is collected, 16 KiB and ten seconds at most. WAITING: it is answered as soon as the feed has a
-base (joins). OPEN: a socket in the hub, or a stream (SSE). CLOSING: out of the hub, with five seconds for its last
+HEAD: the request's head is collected, 16 KiB and ten seconds at most. AUTH: it was answered, and is to say in its first
+message who it is (guard). WAITING: for whose token it has, and until the feed has a base (joins); then it is answered,
+if it was not. OPEN: a socket in the hub, or a stream (SSE). CLOSING: out of the hub, with five seconds for its last
 bytes. Handshake, ping, pong, close and framing are the library's (Sans-I/O); the outgoing data frame is ours, encoded
 once for all sockets of a group.
 """
@@ -21,7 +23,7 @@ from websockets.http11 import Response
 from websockets.protocol import State
 
 from . import controls
-from .door import CLOSING, HEAD, OPEN, WAITING, Door, history_away
+from .door import AUTH, CLOSING, HEAD, OPEN, WAITING, Door
 from .errors import Refusal
 from .feed import Feed
 
@@ -54,6 +56,7 @@ class Connection(Door):
         self.state = CLOSING
         self.hub.wheel.drop(self)
         self.hub.connections.discard(self)
+        self.hub.guard.gone(self)
         if self.opened_at:
             self._log_life()
         if self.protocol is not None:
@@ -79,12 +82,22 @@ class Connection(Door):
         # Sockets that came together are pinged apart.
         hub.wheel.put(self, hub.settings.ping_interval * random.uniform(0.5, 1))  # noqa: S311 - spreads load
         if isinstance(pending[0], bytes):
-            self.write(pending[0])
+            if pending[0]:
+                self.write(pending[0])
         elif not self.stream:
-            self.upgrade(pending[0])
-            self.flush()
+            self._upgraded(pending[0])
         else:
             self._open_stream(pending[0])
+        if self.guest is not None:
+            hub.guard.opened(self)
+
+    def _upgraded(self, response: Response) -> None:
+        protocol = self.upgrade(response)
+        self.flush()
+        if not self.admission.deflate:
+            # It has heard nothing yet, and most peers only ever answer pings: see `library`.
+            protocol.release()
+            self.protocol = None
 
     def _open_stream(self, response: Response) -> None:
         if self.protocol is not None:
@@ -146,10 +159,12 @@ class Connection(Door):
         if self.state == CLOSING and protocol.eof_sent:
             return
         protocol.receive_data(data)
-        protocol.events_received()  # pings and closes are answered by the library; what clients say is ignored
+        frames = protocol.events_received()  # pings and closes are answered by the library
         if protocol.writes:
             self.flush()
-        if protocol.state is not State.OPEN and self.state == OPEN:
+        if self.guest is not None and protocol.state is State.OPEN:
+            self.hub.guard.heard(self, frames)  # else what clients say is ignored
+        if protocol.state is not State.OPEN and self.state in (AUTH, OPEN):
             self.leave()
             self.state = CLOSING
             self.hub.wheel.put(self, self.hub.settings.close_timeout)
@@ -202,8 +217,8 @@ class Connection(Door):
         """The wheel's word: no head, no admission, time to ping, no answer to it, or the last bytes had their time."""
         if self.state == HEAD:
             self.refuse(Refusal(408, f"the request's head must come within {self.hub.settings.head_timeout:g} s"))
-        elif self.state == WAITING:
-            self.refuse_waiting(history_away())
+        elif self.state in (AUTH, WAITING):
+            self.refuse_waiting(self.hub.guard.late(self))
         elif self.state == CLOSING:
             self.transport.abort()
         elif not self.stream:
@@ -227,6 +242,8 @@ class Connection(Door):
 
     def leave(self) -> None:
         """Out of the hub: nothing is delivered any more."""
+        if self.guest is not None:
+            self.hub.guard.left(self)
         if self.state == WAITING:
             self.hub.joins.drop(self)
         elif self.state == OPEN:

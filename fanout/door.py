@@ -10,12 +10,14 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from . import controls, handshake, usual, wire
+from .admission import Admission
 from .errors import Refusal
 from .feed import Group
 from .pings import NOWHERE
 
 if TYPE_CHECKING:
     from .deliver import Connection
+    from .guard import Guest
     from .hub import Hub
 
 MAX_HEAD: Final = 16 << 10  # bytes of a request's head
@@ -26,7 +28,7 @@ _TLS_HELLO: Final = 0x16
 _PONG: Final = b"\x8a\x80"  # the answer to a ping without payload, up to its mask
 _PONG_SIZE: Final = 6  # bytes, with the mask
 
-HEAD, WAITING, OPEN, CLOSING = range(4)
+HEAD, AUTH, WAITING, OPEN, CLOSING = range(5)
 
 
 class Door(asyncio.BufferedProtocol):
@@ -38,6 +40,7 @@ class Door(asyncio.BufferedProtocol):
         "code",
         "frames",
         "group",
+        "guest",
         "head",
         "heard",
         "hub",
@@ -51,7 +54,7 @@ class Door(asyncio.BufferedProtocol):
         "transport",
     )
     transport: asyncio.Transport
-    admission: handshake.Admission
+    admission: Admission
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
@@ -59,8 +62,10 @@ class Door(asyncio.BufferedProtocol):
         self.slot = NOWHERE
         self.head: bytearray | None = bytearray()
         self.protocol: handshake.Handshake | None = None
-        # While waiting: the answer, and what came behind the head. The usual answer is bytes; it has no protocol yet.
+        # Until it is open: the answer, and what came behind the head. The usual answer is bytes; it has no protocol
+        # yet. No bytes: it was answered already, to hear who it is.
         self.pending: tuple[Response | bytes, bytes] | None = None
+        self.guest: Guest | None = None  # None: nothing about it is counted or proven
         self.group: Group | None = None  # None while open: history is being replayed to it
         self.status: str | None = None  # of the run whose path this is
         self.heard = False
@@ -79,6 +84,7 @@ class Door(asyncio.BufferedProtocol):
         self.transport.set_write_buffer_limits(high=65536, low=16384)
         self.hub.connections.add(cast("Connection", self))
         self.hub.wheel.put(cast("Connection", self), self.hub.settings.head_timeout)
+        self.hub.guard.met(cast("Connection", self))
 
     def get_buffer(self, sizehint: int) -> bytearray:
         """One buffer for all connections: it is filled and emptied within one callback."""
@@ -125,8 +131,14 @@ class Door(asyncio.BufferedProtocol):
             self.refuse(Refusal(400, "lines of a request end with CRLF"))
 
     def _request(self, head: bytes, rest: bytes) -> None:
+        hub = self.hub
+        # Who is refused for a while, in a storm, is refused before much is read. A stream is told in an answer of 200.
+        if head.startswith(b"GET /ws") and (refusal := hub.guard.busy(cast("Connection", self))) is not None:
+            self._refuse_request(refusal, head)
+            return
         try:
-            found = usual.read(head, self.hub.origins, self.hub.settings.compression)
+            # Tokens, and what proxies say, stand in fields that the short way does not read.
+            found = usual.read(head, hub.rules) if hub.usual else None
         except Refusal as refusal:
             self._refuse_request(refusal, head)
             return
@@ -136,7 +148,7 @@ class Door(asyncio.BufferedProtocol):
             self._admitted(None, found[1], (found[0], rest))
 
     def _unusual(self, head: bytes, rest: bytes) -> None:
-        protocol = handshake.Handshake(self.hub.origins, self.hub.settings.compression)
+        protocol = handshake.Handshake(self.hub.rules)
         protocol.receive_data(head)
         events = protocol.events_received()
         try:
@@ -144,7 +156,7 @@ class Door(asyncio.BufferedProtocol):
                 self._refused_by_parser(protocol)
                 return
             request = cast(Request, events[0])
-            response, admission = handshake.respond(protocol, request)
+            response, admission = handshake.respond(protocol, request, self.hub.rules)
         except Refusal as refusal:
             protocol.release()
             self._refuse_request(refusal, head)
@@ -153,21 +165,50 @@ class Door(asyncio.BufferedProtocol):
             protocol.release()
             self._refuse_response(response, request, head)
             return
-        self._admitted(protocol, admission, (response, rest))
+        self._admitted(protocol, admission, (response, rest), request)
 
     def _admitted(
         self,
         protocol: handshake.Handshake | None,
-        admission: handshake.Admission,
+        admission: Admission,
         pending: tuple[Response | bytes, bytes],
+        request: Request | None = None,
     ) -> None:
         self.protocol, self.admission, self.pending, self.state = protocol, admission, pending, WAITING
         if self.hub.draining:
             self.refuse_waiting(restarting())
         else:
-            self.hub.joins.arrive(cast("Connection", self))
+            self.hub.guard.arrive(cast("Connection", self), request)
         if self.state == WAITING:
             self.transport.pause_reading()
+
+    def ask_who(self) -> None:
+        """Answer 101 to whoever will say who they are in their first message; until then they see nothing else."""
+        pending = self.pending
+        if self.state != WAITING or pending is None:
+            return
+        self.pending = (b"", b"")
+        self.state = AUTH
+        self.upgrade(pending[0]).nameless = True
+        self.flush()
+        self.hub.wheel.put(cast("Connection", self), self.hub.settings.auth_timeout)
+        if pending[1]:
+            self.feed(pending[1])
+
+    def known(self) -> None:
+        """It has said who it is, if it was asked to; its base is what it waits for now."""
+        if self.state == AUTH:
+            self.state = WAITING
+            self.library().nameless = False
+            self.hub.wheel.put(cast("Connection", self), self.hub.settings.head_timeout)
+
+    def turn_away(self, response: Response) -> None:
+        """Answer, and be gone, whatever it says: there are far too many."""
+        self.head = None
+        self.state = CLOSING
+        self.hub.metrics.request_refused(response.status_code)
+        self.transport.write(response.serialize())
+        self.transport.close()
 
     def _refuse_response(self, response: Response, request: Request, head: bytes) -> None:
         """The library refused, or this was no request for a socket."""
@@ -183,9 +224,14 @@ class Door(asyncio.BufferedProtocol):
         else:
             self.refuse(refusal, body=not head.startswith(b"HEAD "))
 
-    def _refuse_open(self, protocol: handshake.Handshake | None, response: Response | bytes, refusal: Refusal) -> None:
-        """Upgrade, and close at once with the reason: a browser shows its page nothing else."""
-        self.hub.metrics.request_refused(refusal.status)
+    def _refuse_open(
+        self, protocol: handshake.Handshake | None, response: Response | bytes, refusal: Refusal, told: bool = True
+    ) -> None:
+        """Upgrade, and close at once with the reason: a browser shows its page nothing else.
+
+        `told`: it gets control frames.
+        """
+        self.hub.metrics.request_refused(refusal.status, refusal.code)
         self.protocol, self.head, self.pending = protocol, None, None
         self.state = CLOSING
         protocol = self.upgrade(response)
@@ -193,10 +239,13 @@ class Door(asyncio.BufferedProtocol):
         if code == 1013:
             wait = retry_ms()
             self.flush()
-            self.transport.write(controls.closing(code, wait, refusal.code))
+            if told:
+                self.transport.write(controls.closing(code, wait, refusal.code))
             protocol.send_close(code, f"retry in {wait} ms")
         else:
-            protocol.send_close(code, refusal.detail.encode()[:120].decode(errors="ignore"))
+            # A client asks for another token by the name of what is wrong with this one; the rest is for people.
+            why = refusal.code if code == handshake.CLOSE_CODES[401] else refusal.detail
+            protocol.send_close(code, why.encode()[:120].decode(errors="ignore"))
         self.flush()
         self.hub.wheel.put(cast("Connection", self), self.hub.settings.close_timeout)
 
@@ -208,22 +257,22 @@ class Door(asyncio.BufferedProtocol):
     def refuse_waiting(self, refusal: Refusal) -> None:
         """The admission came to nothing after all."""
         protocol, pending = self.protocol, self.pending
-        if self.state != WAITING or pending is None:
+        if self.state not in (AUTH, WAITING) or pending is None:
             return
         self.leave()
         self.state = CLOSING
         if self.transport.is_closing():
             return
         self.transport.resume_reading()
-        if self.admission.controls:
-            self._refuse_open(protocol, pending[0], refusal)
+        if self.admission.controls or not pending[0]:
+            self._refuse_open(protocol, pending[0], refusal, self.admission.controls)
             return
         self.protocol = self.pending = None
         if protocol is not None:
             protocol.release()
         if self.stream and isinstance(pending[0], Response) and refusal.status in (429, 503):
             # From any status but 200 an EventSource never comes back.
-            self.hub.metrics.request_refused(refusal.status)
+            self.hub.metrics.request_refused(refusal.status, refusal.code)
             self._last_words(pending[0].serialize() + controls.sse_retry(retry_ms()))
         else:
             self.refuse(refusal)
@@ -237,11 +286,11 @@ class Door(asyncio.BufferedProtocol):
 
     def refuse(self, refusal: Refusal, body: bool = True) -> None:
         """Answer with a status instead of a socket."""
-        self._answer(handshake.problem(refusal), body)
+        self._answer(handshake.problem(refusal), body, refusal.code)
 
-    def _answer(self, response: Response, body: bool = True) -> None:
+    def _answer(self, response: Response, body: bool = True, code: str = "") -> None:
         if response.status_code >= 400:
-            self.hub.metrics.request_refused(response.status_code)
+            self.hub.metrics.request_refused(response.status_code, code)
         if not body:
             response.body = b""
         self._last_words(response.serialize())
@@ -271,7 +320,8 @@ class Door(asyncio.BufferedProtocol):
         """Answer 101; what the protocol has to say behind it is for `flush`."""
         protocol = self.library()
         if isinstance(response, bytes):
-            self.transport.write(response)
+            if response:
+                self.transport.write(response)
         else:
             protocol.send_response(response)
         return protocol

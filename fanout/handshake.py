@@ -12,70 +12,56 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 import orjson
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, NegotiationError
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import ExtensionParameter, Origin, StatusLike, Subprotocol
 
+from .admission import Admission, admit, cursor, split_target, values_of
+from .credentials import run_unknown
 from .deflate import WINDOW_BITS
 from .errors import Refusal
-from .wire import DEFLATED, RUN_ID, SSE, SSE_NAMED, TEXT, USERNAME
+from .peers import Hosts
+from .wire import RUN_ID, SSE, SSE_NAMED
 
 MAX_INBOUND: Final = 16 << 10  # bytes of one message from a client; the library closes 1009 beyond
-MAX_RUNS: Final = 128  # run_id filters of one socket
 CONTROL_PROTOCOL: Final = Subprotocol("runfeed.v1")
-CURSOR: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 _LOOPBACK: Final = re.compile(r"https?://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?")
 _ALLOW: Final = "GET, HEAD, OPTIONS"
 # What a client that offered runfeed.v1 is closed with instead of a status; a browser shows its page no status.
 CLOSE_CODES: Final = {400: 4400, 401: 4401, 403: 4403, 404: 4404, 410: 4409, 429: 1013, 503: 1013}
 _RUN_PATHS: Final = (("/ws/runs/", False), ("/sse/runs/", False), ("/api/v1/events/", True))
-_MAX_PARAMETERS: Final = 256  # far above what /ws knows; bounds the work for one request line
 # The library logs each connection at INFO; ours is one line a socket's life.
 _LOGGER: Final = logging.getLogger("websockets.server")
 _LOGGER.setLevel(logging.WARNING)
 
 
+Allowed = Origin | re.Pattern[str] | None
+
+
 @dataclass(frozen=True, slots=True)
-class Admission:
-    """What a socket may see: the events of `username`, in `runs` only unless that is None.
+class Rules:
+    """What the operator decided about requests.
 
     Fields:
-        username: whose events; "" on a run's path: its owner's.
-        after, epoch: the cursor that the client brought.
-        run_id: the run whose path this is; its owner must be looked up.
-        path: for the log, without any name.
-        encoding: wire.TEXT for a WebSocket, else an SSE.
-        controls: the client offered runfeed.v1.
-        resumed: the cursor is a Last-Event-ID: an EventSource's own, which no other status than 200 can tell anything.
-        deflate: permessage-deflate was negotiated.
+        origins: whose pages may, see `origins`.
+        hosts: what a request may name as its Host.
+        deflate: clients may negotiate permessage-deflate.
+        proven: tokens say who asks; nobody is believed a username.
     """
 
-    username: str
-    runs: frozenset[str] | None
-    after: int | None = None
-    epoch: str | None = None
-    run_id: str | None = None
-    path: str = "/ws"
-    encoding: int = TEXT
-    controls: bool = False
-    resumed: bool = False
+    origins: Sequence[Allowed]
+    hosts: Hosts
     deflate: bool = False
-
-    @property
-    def written_as(self) -> int:
-        """The encoding of the events: of a WebSocket's they may be compressed, what the hub itself says is not."""
-        return DEFLATED if self.deflate else self.encoding
-
-
-Allowed = Origin | re.Pattern[str] | None
+    proven: bool = False
 
 
 def origins(allowed: Sequence[str] | None) -> list[Allowed]:
@@ -88,77 +74,6 @@ def origins(allowed: Sequence[str] | None) -> list[Allowed]:
 def may_watch(origin: str, allowed: Sequence[Allowed]) -> bool:
     """Whether pages of `origin` may open sockets; the library's comparison."""
     return any(origin == each or (isinstance(each, re.Pattern) and each.fullmatch(origin)) for each in allowed)
-
-
-def split_target(target: str) -> tuple[str, str]:
-    """Path and query of a request target; the absolute form (RFC 9112, 3.2.2) is the same as the origin form.
-
-    Raises:
-        Refusal: 400, the target is no URL.
-    """
-    if target.startswith("/"):
-        path, _, query = target.partition("?")
-        return path, query
-    try:
-        parts = urlsplit(target)
-    except ValueError as exc:
-        raise Refusal(400, "the request target is not a URL") from exc
-    return parts.path, parts.query
-
-
-def admit(query: str, run_id: str | None = None) -> Admission:
-    """What a query asks for; `run_id`: on the path of that run.
-
-    Raises:
-        Refusal: 400 for a broken rule.
-    """
-    values = _values(query)
-    after = _cursor(values.get("after", []), "after")
-    epochs = values.get("epoch", [])
-    if len(epochs) > 1:
-        raise Refusal(400, "epoch must be given once", "epoch")
-    epoch = epochs[0] if epochs else None
-    if run_id is None:
-        return Admission(_username(values.get("username", [])), _runs(values.get("run_id", [])), after, epoch)
-    username = _username(values["username"]) if "username" in values else ""
-    return Admission(username, frozenset((run_id,)), after or 0, epoch, run_id)
-
-
-def _values(query: str) -> dict[str, list[str]]:
-    values: dict[str, list[str]] = {}
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS)
-    except ValueError as exc:  # UnicodeDecodeError among them
-        raise Refusal(400, f"the query must be form-encoded UTF-8 with at most {_MAX_PARAMETERS} parameters") from exc
-    for name, value in pairs:
-        values.setdefault(name, []).append(value)
-    return values
-
-
-def _username(given: list[str]) -> str:
-    if len(given) != 1:
-        problem = "is required" if not given else "must be given once"
-        raise Refusal(400, f"username {problem}: /ws?username=NAME", "username")
-    if USERNAME.fullmatch(given[0]):
-        return given[0]
-    rule = f"username must match ^{USERNAME.pattern}$"
-    if " " in given[0]:
-        rule += "; in a query '+' is a space, write %2B for a plus"
-    raise Refusal(400, rule, "username")
-
-
-def _runs(given: list[str]) -> frozenset[str] | None:
-    if len(given) > MAX_RUNS:
-        raise Refusal(400, f"run_id may be given at most {MAX_RUNS} times", "run_id")
-    if not all(map(RUN_ID.fullmatch, given)):
-        raise Refusal(400, f"run_id must match ^{RUN_ID.pattern}$", "run_id")
-    return frozenset(given) if given else None
-
-
-def _cursor(given: list[str], field: str) -> int | None:
-    if len(given) > 1 or not all(map(CURSOR.fullmatch, given)):
-        raise Refusal(400, f"{field} must be given once and match ^({CURSOR.pattern})$", field)
-    return int(given[0]) if given else None
 
 
 def problem(refusal: Refusal) -> Response:
@@ -227,13 +142,18 @@ class Handshake(ServerProtocol):
     """The library's protocol of one socket, with our refusals and limits.
 
     Args:
-        allowed: see `origins`.
-        deflate: clients may negotiate permessage-deflate.
+        rules: None: nothing is judged by it any more.
         state: OPEN for a socket that was answered without it (see `usual`).
+
+    Attributes:
+        nameless: the peer has not said who it is.
     """
 
-    def __init__(self, allowed: list[Allowed] | None, deflate: bool = False, state: State = State.CONNECTING) -> None:
-        extensions = DEFLATE if deflate else None
+    nameless = False
+
+    def __init__(self, rules: Rules | None, state: State = State.CONNECTING) -> None:
+        extensions = DEFLATE if rules is not None and rules.deflate else None
+        allowed = None if rules is None else rules.origins
         super().__init__(origins=allowed, extensions=extensions, state=state, max_size=MAX_INBOUND, logger=_LOGGER)
 
     def reject(self, status: StatusLike, text: str) -> Response:
@@ -244,6 +164,12 @@ class Handshake(ServerProtocol):
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
         """Ours when it is offered. The library's own choice refuses clients that offer none."""
         return CONTROL_PROTOCOL if CONTROL_PROTOCOL in subprotocols else None
+
+    def fail(self, code: int, reason: str = "") -> None:
+        """The library's end of a connection. What is too big from somebody without a name is no token."""
+        if self.nameless and code == CloseCode.MESSAGE_TOO_BIG:
+            code, reason = CLOSE_CODES[401], "token_invalid"
+        super().fail(code, reason)
 
     def release(self) -> None:
         """Break the circles: the parser's generator holds its protocol, and so do the tracebacks of its errors.
@@ -269,25 +195,28 @@ def preflight(protocol: Handshake, request: Request) -> Response:
     if origin is not None:
         fields["Access-Control-Allow-Origin"] = origin
         fields["Access-Control-Allow-Methods"] = _ALLOW
-        fields["Access-Control-Allow-Headers"] = "Last-Event-ID"
+        fields["Access-Control-Allow-Headers"] = "Authorization, Last-Event-ID"
         fields["Access-Control-Max-Age"] = "600"
         fields["Vary"] = "Origin"
     return Response(204, "No Content", fields)
 
 
-def respond(protocol: Handshake, request: Request) -> tuple[Response, Admission | None]:
+def respond(protocol: Handshake, request: Request, rules: Rules) -> tuple[Response, Admission | None]:
     """The answer to `request`, with the admission when it is a socket's or a stream's.
 
     Raises:
         Refusal: there is nothing here for this request.
     """
+    path, query = split_target(request.path)
+    # Whoever asks for our health may be a load balancer that names a machine.
+    if path != "/healthz" and not rules.hosts.allow(request.headers.get_all("Host")):
+        raise Refusal(403, "this Host is not ours: ALLOWED_HOSTS names the public ones", "Host", code="host_forbidden")
     if request.method == "OPTIONS":
         return preflight(protocol, request), None
-    path, query = split_target(request.path)
     if path == "/healthz":
         if request.method not in ("GET", "HEAD"):
             raise Refusal(405, "GET or HEAD only", headers=(("Allow", _ALLOW),))
-        return plain(200, b'{"status":"ok"}', "application/json"), None
+        return plain(200, orjson.dumps({"status": "ok", "auth": mode(rules)}), "application/json"), None
     if path in ("/ws", "/sse"):
         place, run_id, named = path, None, False
     else:
@@ -296,10 +225,16 @@ def respond(protocol: Handshake, request: Request) -> tuple[Response, Admission 
         response = protocol.accept(request)
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
             return response, None
-        admission = admit(query, run_id)
+        admission = admit(query, run_id, rules.proven)
         controls, deflate = protocol.subprotocol is not None, bool(protocol.extensions)
         return response, replace(admission, path=place, controls=controls, deflate=deflate)
-    return _stream(protocol, request, named), _stream_admission(request, query, run_id, place, named)
+    stream = _stream(protocol, request)
+    return stream, _stream_admission(request, replace(admit(query, run_id, rules.proven), path=place), named)
+
+
+def mode(rules: Rules) -> str:
+    """How it is known who asks, as health says it."""
+    return "jwt" if rules.proven else "insecure-username"
 
 
 def _run_path(path: str) -> tuple[str, str, bool]:
@@ -312,17 +247,7 @@ def _run_path(path: str) -> tuple[str, str, bool]:
     raise Refusal(404, "there is /ws?username=NAME, /sse?username=NAME, /ws/runs/ID, /sse/runs/ID and /healthz here")
 
 
-def run_unknown() -> Refusal:
-    """One and the same for a run that is not there and one that is another's."""
-    return Refusal(404, "there is no such run of this user", "run_id", code="run_unknown")
-
-
-def owned(admission: Admission, username: str) -> Admission:
-    """The admission to a run's path, its owner found."""
-    return replace(admission, username=username)
-
-
-def _stream(protocol: Handshake, request: Request, named: bool) -> Response:
+def _stream(protocol: Handshake, request: Request) -> Response:
     """The head of an SSE answer; the library's own answers end the connection, this one goes on."""
     if request.method != "GET":
         raise Refusal(405, "GET only", headers=(("Allow", "GET, OPTIONS"),))
@@ -345,14 +270,13 @@ def _stream(protocol: Handshake, request: Request, named: bool) -> Response:
     return Response(200, "OK", fields)
 
 
-def _stream_admission(request: Request, query: str, run_id: str | None, place: str, named: bool) -> Admission:
-    admission = admit(query, run_id)
+def _stream_admission(request: Request, admission: Admission, named: bool) -> Admission:
     given = [value for value in request.headers.get_all("Last-Event-ID") if value]
-    resumed = _cursor(given, "Last-Event-ID")
-    encoding = SSE_NAMED if named or _values(query).get("named") == ["1"] else SSE
+    resumed = cursor(given, "Last-Event-ID")
+    encoding = SSE_NAMED if named or values_of(request).get("named") == ["1"] else SSE
     if resumed is None:
-        return replace(admission, path=place, encoding=encoding)
-    return replace(admission, path=place, encoding=encoding, after=resumed, resumed=True)
+        return replace(admission, encoding=encoding)
+    return replace(admission, encoding=encoding, after=resumed, resumed=True)
 
 
 def upgraded(head: bytes) -> tuple[Handshake, Response] | None:
@@ -360,6 +284,8 @@ def upgraded(head: bytes) -> tuple[Handshake, Response] | None:
 
     A page of a foreign origin is answered as well: that it may not is all that it learns.
     """
+    if CONTROL_PROTOCOL.encode() not in head:
+        return None
     protocol = Handshake(None)
     protocol.receive_data(head)
     for request in protocol.events_received():

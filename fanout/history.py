@@ -72,6 +72,32 @@ class Run(msgspec.Struct):
     status: str
 
 
+class Revocation(msgspec.Struct):
+    """What was taken back: a user's tokens until `before` (unix seconds), or one token."""
+
+    username: str = ""
+    before: float = 0.0
+    token_id: str = ""
+
+
+class Revoked(msgspec.Struct):
+    """A page of what was taken back; `next` is the number behind it, `epoch` that of the numbers."""
+
+    epoch: str
+    revocations: list[Revocation]
+    next: int
+
+
+class Redeemed(msgspec.Struct):
+    """Whose a ticket was; as the token says it that it was had for."""
+
+    username: str
+    run_ids: list[str] | None
+    expires_at: float
+    issued_at: float = 0.0
+    token_id: str | None = None
+
+
 class _Gone(msgspec.Struct):
     epoch: str = ""
     head: int = 0
@@ -86,14 +112,16 @@ class History:
     Args:
         url: its base URL.
         metrics: counts requests by outcome.
+        key: an API key, sent along; it opens all feeds.
 
     Attributes:
         answering: the last question was answered; None: none was asked yet.
     """
 
-    def __init__(self, url: str, metrics: Metrics) -> None:
+    def __init__(self, url: str, metrics: Metrics, key: str | None = None) -> None:
         self._url = f"{url}/api/v1"
         self._metrics = metrics
+        self._key = key
         self._client: Client | None = None
         self.answering: bool | None = None
 
@@ -127,6 +155,20 @@ class History:
         except KeyError:
             return None
 
+    async def revocations(self, after: int) -> Revoked:
+        """What was taken back behind a number."""
+        return await self._asked("revocations", "GET", f"/revocations?after={after}", Revoked)
+
+    async def redeem(self, ticket: str, origin: str | None) -> Redeemed | None:
+        """Use a ticket up; None: it is unknown, used, too old, or another page's."""
+        body = {"ticket": ticket} if origin is None else {"ticket": ticket, "origin": origin}
+        try:
+            # Asked again where no answer came, it may have been used by the first question: then its bearer is told to
+            # get another one.
+            return await self._asked("ticket", "POST", "/tickets/redeem", Redeemed, body)
+        except KeyError:
+            return None
+
     async def _asked(self, call: str, method: str, path: str, kind: type[T], body: Any = None) -> T:
         """Ask once.
 
@@ -138,13 +180,13 @@ class History:
         data = None if body is None else msgspec.json.encode(body)
         try:
             if self._client is None:
-                self._client = Client(self._url)
+                self._client = Client(self._url, self._key)
             status, answer = await self._client.ask(method, path, data)
             if status == 410:
                 gone = msgspec.json.decode(answer, type=_Gone)
                 self._done(call, "unknown")
                 raise CursorUnknown(gone.epoch, gone.head)
-            if status == 404 and call == "run":
+            if status == 404 and call in ("run", "ticket"):
                 self._done(call, "unknown")
                 raise KeyError(path)
             if status != 200:

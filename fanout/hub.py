@@ -14,6 +14,7 @@ from .catch_up import CatchUp
 from .deliver import Connection
 from .door import SLICE, retry_ms
 from .feed import Feed, Group
+from .guard import Guard
 from .history import History
 from .joins import Joins
 from .metrics import Metrics
@@ -40,6 +41,7 @@ class Hub:
         sockets: the open ones.
         connections: all of them, whatever their state.
         draining: no new socket is wanted.
+        usual: most requests say all that counts in the fields that `usual` reads.
     """
 
     def __init__(
@@ -55,7 +57,11 @@ class Hub:
         self.wheel = wheel
         self.metrics = metrics
         self.history = history
-        self.origins = handshake.origins(settings.allowed_origins)
+        auth = settings.auth
+        self.rules = handshake.Rules(
+            handshake.origins(settings.allowed_origins), auth.hosts, settings.compression, not auth.insecure
+        )
+        self.usual = auth.insecure and not auth.proxies.networks
         self.sockets: set[Connection] = set()
         self.connections: set[Connection] = set()
         self.draining = False
@@ -65,6 +71,7 @@ class Hub:
         self.joins = Joins(self)
         self.replays = Replays(self)
         self.catch_up = CatchUp(self)
+        self.guard = Guard(self)
         self._hold_timer: asyncio.TimerHandle | None = None
 
     def connect(self) -> Connection:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from . import controls, handshake
+from . import controls
+from .credentials import run_unknown
 from .door import WAITING, history_away
 from .errors import HistoryAway, Refusal
 from .feed import Feed
@@ -77,11 +79,15 @@ class Joins:
             return
         admission = connection.admission
         if run is None or admission.username not in ("", run.username):
-            connection.refuse_waiting(handshake.run_unknown())
+            connection.refuse_waiting(run_unknown())
         elif connection.state == WAITING:
-            connection.admission = handshake.owned(admission, run.username)
+            connection.admission = replace(admission, username=run.username)
             connection.status = run.status
-            self._seek(connection)
+            # Only now it is known in whose count of sockets it is.
+            if (refusal := self._hub.guard.seat(connection)) is not None:
+                connection.refuse_waiting(refusal)
+            else:
+                self._seek(connection)
 
     def _seek(self, connection: Connection) -> None:
         admission, router = connection.admission, self._hub.router

@@ -18,6 +18,11 @@ LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 _CODES: Final = frozenset(
     (1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 4400, 4401, 4403, 4404, 4408, 4409, 4410)
 )
+# By name, so that a refusal with a new code makes no new series until it is named here.
+_AUTH: Final = frozenset((
+    "token_missing", "token_invalid", "token_expired", "token_revoked", "token_in_query", "forbidden",
+    "host_forbidden", "origin_forbidden", "keys_away",
+))  # fmt: skip
 
 
 class Histogram:
@@ -50,6 +55,9 @@ class Metrics:
         self.opened = 0
         self.closed: dict[str, int] = {}
         self.refused: dict[int, int] = {}
+        self.unproven: dict[str, int] = {}
+        self.limited: dict[str, int] = {}
+        self.jwks: dict[str, int] = {}
         self.frames_sent = 0
         self.bytes_sent = 0
         self.reconnects = 0
@@ -71,12 +79,26 @@ class Metrics:
         self.closed[label] = self.closed.get(label, 0) + 1
 
     def history_asked(self, call: str, outcome: str) -> None:
-        """One request to the API ended: `call` is heads, events, page or run; `outcome` ok, away or unknown."""
+        """One request to the API ended: `call` is the method's name in short; `outcome` ok, away or unknown."""
         self.history[call, outcome] = self.history.get((call, outcome), 0) + 1
 
-    def request_refused(self, status: int) -> None:
-        """One request was answered with `status` instead of a socket."""
+    def request_refused(self, status: int, code: str = "") -> None:
+        """One request was answered with `status`, or a close that stands for it, instead of a socket."""
         self.refused[status] = self.refused.get(status, 0) + 1
+        self.auth_refused(code)
+
+    def auth_refused(self, code: str) -> None:
+        """Somebody was refused, or closed, for a reason of this name; only those about who may are counted by it."""
+        if code in _AUTH:
+            self.unproven[code] = self.unproven.get(code, 0) + 1
+
+    def limit_refused(self, limit: str) -> None:
+        """Somebody found a limit reached: process, handshakes, user, address or messages."""
+        self.limited[limit] = self.limited.get(limit, 0) + 1
+
+    def jwks_fetched(self, outcome: str) -> None:
+        """The issuer was asked for its keys: ok or failed."""
+        self.jwks[outcome] = self.jwks.get(outcome, 0) + 1
 
 
 class HubCollector(Collector):
@@ -137,6 +159,9 @@ class HubCollector(Collector):
         yield CounterMetricFamily("fanout_sent_bytes", "Bytes of frames written to sockets.", m.bytes_sent)
         yield _labelled("fanout_connections_closed", "Sockets closed, by close code.", "code", m.closed)
         yield _labelled("fanout_requests_refused", "Requests refused, by HTTP status.", "status", m.refused)
+        yield _labelled("fanout_auth_refused", "Refused or closed for who they are, by code.", "code", m.unproven)
+        yield _labelled("fanout_limits_refused", "Refused or closed for a limit, by its name.", "limit", m.limited)
+        yield _labelled("fanout_jwks_fetches", "Questions for the issuer's keys, by outcome.", "outcome", m.jwks)
         yield _labelled("fanout_frames_dropped", "Redis messages dropped, by reason.", "reason", self._dropped)
         yield _histogram(
             "fanout_delivery_lag_seconds",

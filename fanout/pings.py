@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from typing import Final, Generic, Protocol, TypeVar
 
 import structlog
@@ -69,15 +69,58 @@ class Wheel(Generic[T]):
         return sum(map(len, self._slots))
 
 
-async def turn(wheel: Wheel[T], late: Callable[[float], None]) -> None:
-    """Turn `wheel` for ever; `late` is told by how many seconds each turn missed its time, which is the loop's lag."""
+E = TypeVar("E", bound=Hashable)
+
+
+class Expiries(Generic[E]):
+    """What ends at a time of the wall clock (seconds), hours ahead: for those few who have such an end, no timer each.
+
+    tick: seconds; an end is found when it has passed, and up to two ticks late.
+    """
+
+    def __init__(self, tick: float, now: float) -> None:
+        self._tick = tick
+        self._slots: dict[int, dict[E, None]] = {}
+        self._done = int(now / tick)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._slots.values()))
+
+    def put(self, member: E, at: float) -> int:
+        """`member` ends at `at`; its slot, which is needed to drop it."""
+        # A clock that was set back must not put anybody where nobody looks any more.
+        slot = max(math.ceil(at / self._tick), self._done + 1)
+        self._slots.setdefault(slot, {})[member] = None
+        return slot
+
+    def drop(self, member: E, slot: int) -> None:
+        """`member`, if it still lies in this slot, does not end there."""
+        members = self._slots.get(slot, {})
+        members.pop(member, None)
+        if not members:
+            self._slots.pop(slot, None)
+
+    def due(self, now: float) -> list[E]:
+        """Those whose end has come since the last look, no longer here."""
+        before, self._done = self._done, max(self._done, int(now / self._tick))
+        passed = range(before + 1, self._done + 1)
+        # After a leap of the clock there are more ticks than slots.
+        slots = passed if len(passed) <= len(self._slots) else [each for each in self._slots if each in passed]
+        return [member for slot in slots for member in self._slots.pop(slot, ())]
+
+
+async def turn(wheel: Wheel[T], late: Callable[[float], None], also: Callable[[], None]) -> None:
+    """Turn `wheel` for ever.
+
+    `late` is told by how many seconds each turn missed its time, which is the loop's lag; `also` is called at each.
+    """
     clock = asyncio.get_running_loop().time
     while True:
         due = clock() + wheel.tick
         await asyncio.sleep(wheel.tick)
         late(max(0.0, clock() - due))
-        for member in wheel.turn():
+        for reached in (also, *[member.deadline_reached for member in wheel.turn()]):
             try:
-                member.deadline_reached()
+                reached()
             except Exception:  # one socket's trouble must not end everybody's deadlines
                 log.exception("fanout.deadline_failed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import random
 import signal
@@ -16,10 +17,11 @@ from typing import Any, Final
 
 import structlog
 
-from . import admin, pings
+from . import admin, descriptors, pings
 from .deliver import Connection
 from .door import restarting
 from .errors import SettingsError, StageEnded
+from .handshake import mode
 from .history import History
 from .hub import Hub
 from .metrics import HubCollector, Metrics, registry
@@ -29,6 +31,7 @@ from .subscribe import Subscription
 
 BACKLOG: Final = 4096  # connections that the kernel holds while the loop is busy; a reconnect storm is thousands
 LOOK: Final = 0.02  # seconds between looks whether we are ready to share a port; a start takes some 10 ms
+WARN: Final = 600.0  # seconds between two warnings that usernames are believed
 DRAIN_STEP: Final = 0.05  # seconds between two slices of a drain
 _WORDS: Final = {None: "unknown", True: "live", False: "away"}
 log = structlog.stdlib.get_logger("fanout")
@@ -42,9 +45,11 @@ async def serve(settings: Settings) -> None:
         BaseExceptionGroup: a stage died; nothing is drained then, the process is not to be trusted.
     """
     stopping = _stop_signals()
+    settings = descriptors.fitted(settings)
     metrics = Metrics()
     router = Router(judged=settings.history_url is not None, hold=settings.hold)
-    history = History(settings.history_url, metrics) if settings.history_url is not None else None
+    url, key = settings.history_url, settings.history_key
+    history = History(url, metrics, key) if url is not None else None
     hub = Hub(settings, router, _wheel(settings), metrics, history)
     subscription = _subscription(hub)
     async with AsyncExitStack() as stack:
@@ -56,8 +61,12 @@ async def serve(settings: Settings) -> None:
             stage = partial(_stage, stages)
             running = [
                 stage("fanout.subscribe", subscription.run()),
-                stage("fanout.pings", pings.turn(hub.wheel, metrics.loop_lag.observe)),
+                stage("fanout.pings", pings.turn(hub.wheel, metrics.loop_lag.observe, hub.guard.turn)),
             ]
+            if hub.guard.proven:
+                running.append(stage("fanout.revocations", hub.guard.verification.revoked.watch()))
+            elif settings.auth.exposed:
+                running.append(stage("fanout.warn", _warn()))
             if history is not None:
                 running += [
                     stage("fanout.joins", hub.joins.run()),
@@ -70,6 +79,7 @@ async def serve(settings: Settings) -> None:
             await _drain(hub, server, stopping)
             for task in running:
                 task.cancel()
+    await hub.guard.verification.close()
     if history is not None:
         await history.close()
     log.info("fanout.stopped")
@@ -98,9 +108,22 @@ def _stop_signals() -> _Stopping:
 
 
 def _wheel(settings: Settings) -> pings.Wheel[Connection]:
-    times = (settings.ping_interval, settings.ping_grace, settings.head_timeout, settings.close_timeout)
+    times = (
+        settings.ping_interval,
+        settings.ping_grace,
+        settings.head_timeout,
+        settings.auth_timeout,
+        settings.close_timeout,
+    )
     # A quarter of a second is fine enough for times of seconds; tests shorten the times, and the tick with them.
     return pings.Wheel(tick=min(0.25, min(times) / 4), longest=max(times))
+
+
+async def _warn() -> None:
+    """Say again and again what the operator has allowed, for whoever reads the log months later."""
+    while True:
+        log.warning("fanout.insecure_username", remedy="anybody may watch anybody: set AUTH_HMAC_KEY, or see README")
+        await asyncio.sleep(WARN)
 
 
 def _subscription(hub: Hub) -> Subscription:
@@ -139,7 +162,7 @@ async def _open(server: asyncio.Server, state: admin.State) -> None:
 def _observed(
     settings: Settings, hub: Hub, subscription: Subscription, server: asyncio.Server
 ) -> tuple[admin.State, HubCollector]:
-    router = hub.router
+    router, revoked = hub.router, hub.guard.verification.revoked
 
     def beacon_age() -> float | None:
         return None if router.beacon_at is None else hub.loop.time() - router.beacon_at
@@ -156,6 +179,9 @@ def _observed(
         users=lambda: len(router.feeds),
         trace=trace,
         listening=server.is_serving,
+        recalled=lambda: revoked.state,
+        auth=mode(hub.rules),
+        hosts=settings.auth.hosts,
     )
     gauges = {
         "fanout_connections": ("Open sockets.", state.connections),
@@ -166,6 +192,8 @@ def _observed(
         "fanout_holes_open": ("Feeds that miss something now.", lambda: len(router.behind)),
         "fanout_joins_waiting": ("Requests that wait for a base.", lambda: len(hub.joins)),
         "fanout_replays": ("Sockets that history is being replayed to.", lambda: len(hub.replays)),
+        "fanout_auth_insecure": ("1: usernames are believed, 0: tokens say who asks.", lambda: not hub.guard.proven),
+        "fanout_revocations_known": ("What was taken back, as far as it was read.", lambda: revoked.count),
     }
     counters = {
         "fanout_redis_messages": ("Messages read from Redis.", lambda: router.messages),
@@ -227,7 +255,7 @@ async def _drain(hub: Hub, server: asyncio.Server, stopping: _Stopping) -> None:
     for step in range(steps):
         for place in range(step, len(sockets), steps):
             # The one in this place is to be at the next hub when those before it have been let in.
-            wait = place / hub.settings.handshakes_per_s - step * DRAIN_STEP
+            wait = place / (hub.settings.handshakes_per_s or math.inf) - step * DRAIN_STEP
             sockets[place].close(1012, "restarting", max(0, round(wait * 1000)))
         if len(hub.connections) and not stopping.again.is_set():
             await _sleep_unless(stopping.again, DRAIN_STEP)

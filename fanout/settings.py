@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from .auth_config import AuthConfig, AuthConfigError
 from .errors import SettingsError
 
+HISTORY_KEY = "FANOUT_HISTORY_KEY"  # a secret
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 
 
@@ -40,10 +41,19 @@ def _seconds(least: float, most: float) -> Callable[[str], float]:
     return parse
 
 
-def _per_second(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
-        raise ValueError("must be a whole number a second, 1 to 999999")
-    return int(text)
+def _number(least: int = 0) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < least:
+            raise ValueError(f"must be a whole number, {least} to 999999")
+        return int(text)
+
+    return parse
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{1,512}", text):
+        raise ValueError("must be an API key, as `keys create` prints it")
+    return text
 
 
 def _hold(text: str) -> float:
@@ -157,6 +167,14 @@ class Settings:
         _http_url,
         "base URL of the API; unset: live only, ids are not judged, every frame is passed on as it came",
     )
+    history_key: str | None = _setting(
+        HISTORY_KEY,
+        "",
+        _key,
+        "the hub's API key (`python -m orchestrator_api keys create --may hub`); required with FANOUT_HISTORY_URL when"
+        " tokens say who asks",
+        shown=False,
+    )
     allowed_origins: tuple[str, ...] | None = _setting(
         "ALLOWED_ORIGINS",
         "",
@@ -192,10 +210,45 @@ class Settings:
     )
     handshakes_per_s: int = _setting(
         "FANOUT_HANDSHAKES_PER_S",
-        "500",
-        _per_second,
-        "handshakes a second that the hub which takes over is to see: a drain tells each socket when to come back."
-        " 500 are a tenth of a core",
+        "200",
+        _number(),
+        "handshakes a second that are let in; more are 503. A drain tells each socket when to come back, so that the"
+        " hub which takes over sees no more. 0: no limit. This and the next three hold with tokens or beyond loopback",
+    )
+    sockets_per_user: int = _setting(
+        "FANOUT_SOCKETS_PER_USER", "20", _number(), "sockets and streams of one user; more are 429. 0: no limit"
+    )
+    sockets_per_address: int = _setting(
+        "FANOUT_SOCKETS_PER_ADDRESS",
+        "100",
+        _number(),
+        "connections of one address (of IPv6 a /64); more are 429. Behind a proxy see TRUSTED_PROXIES. 0: no limit",
+    )
+    messages_per_min: int = _setting(
+        "FANOUT_MESSAGES_PER_MIN",
+        "100",
+        _number(),
+        "messages that a socket may send within a minute; one more closes it 1008. Nothing but a token needs to be"
+        " sent. 0: no limit",
+    )
+    max_sockets: int = _setting(
+        "FANOUT_MAX_SOCKETS",
+        "20000",
+        _number(1),
+        "connections of this process; more are 503. Some 6 KiB each; fewer where the process may not open as many"
+        " files, which is then in the log",
+    )
+    auth_timeout: float = _setting(
+        "FANOUT_AUTH_TIMEOUT",
+        "5",
+        _seconds(0.1, 600),
+        "seconds for the first message of a socket that came without a token, then it is closed 4401",
+    )
+    auth_grace: float = _setting(
+        "FANOUT_AUTH_GRACE",
+        "25",
+        _seconds(0, 3600),
+        "seconds for a new token when a socket's has expired, then it is closed 4401; a client asks its own server",
     )
     head_timeout: float = _setting(
         "FANOUT_HEAD_TIMEOUT", "10", _seconds(0.1, 600), "seconds a request's head may take, then 408"
@@ -233,7 +286,8 @@ class Settings:
             try:
                 values[item.name] = item.metadata["parse"](text)
             except ValueError as rule:
-                raise SettingsError(variable, str(rule), masked(text)) from rule
+                shown = None if variable == HISTORY_KEY else masked(text)
+                raise SettingsError(variable, str(rule), shown) from None
         settings = cls(**values)
         if settings.port and settings.port == settings.admin_port:
             raise SettingsError("FANOUT_ADMIN_PORT", "must differ from FANOUT_PORT", str(settings.admin_port))
@@ -241,9 +295,13 @@ class Settings:
             most = f"must not be longer than PING_INTERVAL ({settings.ping_interval:g}): the next ping would come first"
             raise SettingsError("PING_GRACE", most, f"{settings.ping_grace:g}")
         try:
-            return replace(settings, auth=AuthConfig.from_env(env, settings.bind))
+            settings = replace(settings, auth=AuthConfig.from_env(env, settings.bind))
         except AuthConfigError as error:
             raise SettingsError(error.variable, error.rule) from None  # no value: it may be a secret
+        if settings.history_url is not None and settings.history_key is None and not settings.auth.insecure:
+            remedy = "the API wants to know who asks: `python -m orchestrator_api keys create --may hub` makes a key"
+            raise SettingsError(HISTORY_KEY, f"must be set with FANOUT_HISTORY_URL where tokens say who asks; {remedy}")
+        return settings
 
     @classmethod
     def unknown(cls, env: Mapping[str, str]) -> list[str]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from . import handshake
-from .handshake import Admission
+from .admission import Admission, admit
+from .handshake import Rules
+from .peers import Hosts
 from .wire import USERNAME
 
 MAX_USUAL: Final = 4096  # bytes of a head: below the library's limit for a line
@@ -26,7 +28,7 @@ _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _PLAIN: Final = re.compile(rf"username=({USERNAME.pattern.replace('+', '')})")  # '+' is a space in a query
 # Of these it matters what they say, and that they say it once.
 _JUDGED: Final = frozenset((
-    b"connection", b"upgrade", b"origin", b"content-length", b"transfer-encoding", b"sec-websocket-key",
+    b"connection", b"upgrade", b"host", b"origin", b"content-length", b"transfer-encoding", b"sec-websocket-key",
     b"sec-websocket-version", b"sec-websocket-protocol", b"sec-websocket-extensions",
 ))  # fmt: skip
 _CONNECTION: Final = (b"upgrade", b"keep-alive, upgrade")
@@ -39,8 +41,10 @@ _OURS: Final = handshake.CONTROL_PROTOCOL.encode()
 _CONTROLS: Final = b"Sec-WebSocket-Protocol: %b\r\n" % _OURS
 
 
-def read(head: bytes, origins: Sequence[handshake.Allowed], compression: bool) -> tuple[bytes, Admission] | None:
+def read(head: bytes, rules: Rules) -> tuple[bytes, Admission] | None:
     """The answer's bytes and the admission; None: this request is the library's.
+
+    Not for hubs that know users by tokens, or that read what a proxy says: they look at more fields than this.
 
     Raises:
         Refusal: 400, a rule of the query is broken.
@@ -49,12 +53,12 @@ def read(head: bytes, origins: Sequence[handshake.Allowed], compression: bool) -
     if request is None or len(head) > MAX_USUAL:
         return None
     fields = _judged(head[request.end() : -4])
-    if fields is None or not _fine(fields, origins, compression):
+    if fields is None or not _fine(fields, rules):
         return None
     offered = fields.get(b"sec-websocket-protocol")
     query = request[1].decode()
     plain = _PLAIN.fullmatch(query)
-    admission = handshake.admit(query) if plain is None else Admission(plain[1], None)
+    admission = admit(query) if plain is None else Admission(plain[1], None)
     if offered is not None:
         admission = replace(admission, controls=True)
     digest = hashlib.sha1(fields[b"sec-websocket-key"] + _ACCEPT_GUID, usedforsecurity=False).digest()
@@ -79,7 +83,13 @@ def _judged(lines: bytes) -> dict[bytes, bytes] | None:
     return fields
 
 
-def _fine(fields: dict[bytes, bytes], origins: Sequence[handshake.Allowed], compression: bool) -> bool:
+@lru_cache(maxsize=256)
+def _ours(hosts: Hosts, host: bytes) -> bool:
+    """Whether `host` may be named; most requests name the one that was named last."""
+    return hosts.allow([host.decode("iso-8859-1")])
+
+
+def _fine(fields: dict[bytes, bytes], rules: Rules) -> bool:
     """Whether all of them say what they usually say."""
     if (
         fields.get(b"upgrade", b"").lower() != b"websocket"
@@ -87,10 +97,11 @@ def _fine(fields: dict[bytes, bytes], origins: Sequence[handshake.Allowed], comp
         or fields.get(b"sec-websocket-version") != b"13"
         or not _KEY.fullmatch(fields.get(b"sec-websocket-key", b""))
         or fields.get(b"sec-websocket-protocol", _OURS) != _OURS
-        or (compression and b"sec-websocket-extensions" in fields)
+        or (rules.deflate and b"sec-websocket-extensions" in fields)
         or b"content-length" in fields
         or b"transfer-encoding" in fields
+        or not _ours(rules.hosts, fields.get(b"host", b""))
     ):
         return False
     origin = fields.get(b"origin")
-    return origin is None or handshake.may_watch(origin.decode("iso-8859-1"), origins)
+    return origin is None or handshake.may_watch(origin.decode("iso-8859-1"), rules.origins)

@@ -8,9 +8,11 @@ import asyncpg
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from orchestrator_api import migrate, store
+from orchestrator_api.auth_config import AuthConfig
 from orchestrator_api.metrics import Metrics
 from orchestrator_api.publish import Publisher
 from orchestrator_api.record import Recorder
+from orchestrator_api.revoked import Revoked
 from orchestrator_api.web import Answer, Request, json_response
 
 CHECK_S = 2.0  # seconds for PostgreSQL to answer a readiness check
@@ -20,10 +22,11 @@ CHECK_FAULTS: tuple[type[Exception], ...] = (*store.AWAY, asyncpg.PostgresError)
 class Readiness:
     """Whether this process can do its work: PostgreSQL reachable, its settings right, the schema current."""
 
-    def __init__(self, url: str, recorder: Recorder, publisher: Publisher) -> None:
+    def __init__(self, url: str, recorder: Recorder, publisher: Publisher, revoked: Revoked | None) -> None:
         self._url = url
         self._recorder = recorder
         self._publisher = publisher
+        self._revoked = revoked
         self._checking = asyncio.Lock()
         self._connection: asyncpg.Connection | None = None
         self.draining = False
@@ -34,7 +37,9 @@ class Readiness:
             return ["draining"]
         try:
             async with self._checking, asyncio.timeout(CHECK_S):
-                return self._recorder.problems() + await self._look()
+                unread = self._revoked is not None and not self._revoked.ready
+                problems = ["revocations: not read yet"] if unread else []
+                return self._recorder.problems() + await self._look() + problems
         except CHECK_FAULTS as error:
             if self._connection is not None:
                 self._connection.terminate()
@@ -70,9 +75,14 @@ class Readiness:
             self._connection.terminate()
 
 
-async def healthy(_: Request) -> Answer:
-    """GET /healthz: 200 while the event loop turns."""
-    return Answer(b"ok\n", content_type="text/plain; charset=utf-8")
+def health(auth: AuthConfig) -> Callable[[Request], Any]:
+    """Returns the handler of GET /healthz: 200 while the event loop turns."""
+    body = {"status": "ok", "auth": "insecure-username" if auth.insecure else "jwt"}
+
+    async def handler(_: Request) -> Answer:
+        return json_response(body)
+
+    return handler
 
 
 def metrics_page(metrics: Metrics) -> Callable[[Request], Any]:

@@ -2,6 +2,8 @@
 
 Problem                 an answer to a caller: RFC 9457 `application/problem+json`
 +-- BadRequest          400, 422, ..: the caller's; names the field and the rule
++-- Unauthenticated     401: the caller's; nobody knows who it is
++-- Forbidden           403: the caller's; it is known, and may not
 +-- Conflict            409, 410, ..: the caller's; the state says no
 +-- Unavailable         503: ours; says when to come back
 StartError              a setting, a port or a schema: the operator's; one line, then the process ends
@@ -49,8 +51,27 @@ class BadRequest(Problem):
         super().__init__(status, code, f"{field}: {rule}", field=field)
 
 
+class Unauthenticated(Problem):
+    """Who asks could not be found out. Its words hold no part of what was shown."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(401, code, detail, field="Authorization")
+
+
+class Forbidden(Problem):
+    """Who asks is known, and may not: for anybody else the same call may be right."""
+
+    def __init__(self, field: str | None, rule: str, *, code: str = "forbidden") -> None:
+        super().__init__(403, code, rule if field is None else f"{field}: {rule}", field=field)
+
+
 class Conflict(Problem):
     """The request is well-formed, and what is stored already forbids it."""
+
+
+def run_unknown(run_id: str, field: str = "run_id") -> Problem:
+    """Returns the answer about a run that is not there and about one that is not the caller's: nobody can tell."""
+    return Problem(404, "run_unknown", f"there is no run {run_id}", field=field)
 
 
 class Unavailable(Problem):

@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from orchestrator_api import crash, events, polls
-from orchestrator_api.errors import BadRequest, Conflict, Problem
+from orchestrator_api.errors import BadRequest, Conflict, run_unknown
 from orchestrator_api.metrics import Metrics
 from orchestrator_api.polls import Poll
 from orchestrator_api.store import Reader
@@ -118,7 +118,10 @@ class History:
         """GET /runs?username=&status=&limit=&cursor=: a user's runs, newest first."""
         username = query_name(request, "username", events.USERNAME)
         if username is None:
+            username = request.caller.username
+        if username is None:
             raise BadRequest("username", "is required", status=400)
+        request.caller.check_whole(username)
         status = query_one(request, "status")
         if status is not None and status not in events.STATUSES:
             raise BadRequest("status", f"must be one of {', '.join(events.STATUSES)}", status=400)
@@ -165,6 +168,8 @@ class History:
             raise BadRequest("run_id", f"must not be given more than {RUN_FILTERS} times", status=400)
         for run_id in runs:
             of_pattern(events.RUN_ID, run_id, "run_id")
+        request.caller.check_user(username)
+        runs = request.caller.runs_within(runs)
         rows = await self._reader.fetch("feed_page", username, after, runs or None, limit, PAGE_BYTES)
         check_cursor(after, epoch, rows[0])
         found = [row for row in rows if row["id"] is not None]
@@ -223,11 +228,18 @@ class History:
         return answer
 
     async def _run(self, request: Request, owner: str | None = None) -> Any:
-        """Returns the run in the path. Raises Problem (404) when there is none, or it is not this owner's."""
+        """Returns the run in the path. Raises Problem (404) when there is none, it is not this owner's or the caller's.
+
+        Nothing that depends on the run may be looked at before: the three are one answer.
+        """
         run_id = path_name(request, "run_id", events.RUN_ID)
         run = await self._runs.get(run_id)
-        if run is None or (owner is not None and owner != run["username"]):
-            raise Problem(404, "run_unknown", f"there is no run {run_id}", field="run_id")
+        if (
+            run is None
+            or (owner is not None and owner != run["username"])
+            or not request.caller.covers(run["username"], run_id)
+        ):
+            raise run_unknown(run_id)
         return run
 
     async def _find_runs(self, run_ids: list[str]) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import Any
 
 import structlog
 
+from orchestrator_api.caller import OPEN
 from orchestrator_api.errors import Problem, StartError
-from orchestrator_api.front import Handler
+from orchestrator_api.front import Call
 from orchestrator_api.history import matches
 from orchestrator_api.web import Answer, Request
 
@@ -124,7 +125,7 @@ def read(directory: Traversable) -> dict[str, File]:
     return found
 
 
-def calls(directory: Traversable | None) -> list[tuple[str, str, Handler]]:
+def calls(directory: Traversable | None) -> list[Call]:
     """Returns the page's routes: none without a directory, or when nothing was built into it."""
     files = {} if directory is None else read(directory)
     if not files:
@@ -143,7 +144,7 @@ def calls(directory: Traversable | None) -> list[tuple[str, str, Handler]]:
             raise Problem(404, "path_unknown", "there is nothing at this path", field="path")
         return found.answer(request)
 
-    return [("GET", "/", index), ("GET", "/page/{name}", file)]
+    return [("GET", "/", OPEN, index), ("GET", "/page/{name}", OPEN, file)]
 
 
 def built() -> Traversable:

@@ -17,6 +17,12 @@ from orchestrator_api import __version__
 from orchestrator_api.polls import CAUSES, OUTCOMES
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds
+# What callers are refused for, of who they are or where they come from.
+REFUSALS = (
+    "token_missing", "token_invalid", "token_expired", "token_revoked", "key_unknown", "keys_away",
+    "forbidden", "not_configured", "host_forbidden", "origin_forbidden", "ticket_unknown",
+)  # fmt: skip
+JWKS_OUTCOMES = ("read", "failed")
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
@@ -61,6 +67,7 @@ class Metrics:
         for cause in CAUSES:
             for outcome in OUTCOMES:
                 self._polls.labels(cause, outcome)  # as above
+        self._refusals, self._jwks = _who(registry)
         self._requests = Histogram(
             "orchestrator_request_duration_seconds",
             "Requests by method, route and status.",
@@ -116,6 +123,15 @@ class Metrics:
         """A client's poll was answered, or is refused."""
         self._polls.labels(cause, outcome).inc()
 
+    def refused(self, code: str) -> None:
+        """A request was answered with this problem; counted when it is for who makes it, or from where."""
+        if code in REFUSALS:
+            self._refusals.labels(code).inc()
+
+    def jwks_fetched(self, outcome: str) -> None:
+        """The issuer's keys were asked for. outcome: `read`, or `failed` and those that we have still hold."""
+        self._jwks.labels(outcome).inc()
+
     def requested(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered. route: its template, never its path."""
         series = self._series.get((method, route, status))
@@ -126,3 +142,16 @@ class Metrics:
     def loop_lagged(self, seconds: float) -> None:
         """A timer fired so late."""
         self._lag.observe(max(0.0, seconds))
+
+
+def _who(registry: CollectorRegistry) -> tuple[Counter, Counter]:
+    """Returns the counters of refusals by code, and of readings of the issuer's keys by outcome; all at 0."""
+    refusals = Counter(
+        "orchestrator_auth_refusals", "Requests refused for who makes them, or from where.", ["code"], registry=registry
+    )
+    for code in REFUSALS:
+        refusals.labels(code)
+    jwks = Counter("orchestrator_jwks_fetches", "Readings of the issuer's keys.", ["outcome"], registry=registry)
+    for outcome in JWKS_OUTCOMES:
+        jwks.labels(outcome)
+    return refusals, jwks

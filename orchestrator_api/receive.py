@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 from orchestrator_api import crash, events
-from orchestrator_api.errors import BadRequest, Problem
+from orchestrator_api.caller import Caller
+from orchestrator_api.errors import BadRequest, Forbidden, Problem, run_unknown
 from orchestrator_api.groups import Append, Create
 from orchestrator_api.history import run_body
 from orchestrator_api.record import Recorder
@@ -39,7 +40,12 @@ class Receiver:
         key = _key(request)
         said = events.an_object(events.parse(await read_body(request)), "body")
         append = _create(said, key, self._loop.create_future())
+        request.caller.check_user(append.username)
+        if not request.caller.covers(append.username, append.run_id):
+            raise Forbidden("run_id", "must be in this key's scope: without one it is made of the workflow's name")
         stored = await self._store(append)
+        if not request.caller.covers(append.username, stored.run_id):  # another key's, of the same Idempotency-Key
+            raise run_unknown(stored.run_id)
         self._remember(stored.run_id, append.username)
         (run,) = await self._reader.fetch("runs", [stored.run_id])
         location = {"Location": f"/api/v1/runs/{stored.run_id}"}
@@ -51,7 +57,7 @@ class Receiver:
         key = _key(request)
         body = await read_body(request)
         said = events.parse(body)
-        username = await self._owner(run_id)
+        username = await self._owner(run_id, request.caller)
         now = round(time.time(), 6)
         if isinstance(said, dict) and "events" in said and "type" not in said:
             for field in said.keys() - {"events"}:
@@ -74,13 +80,13 @@ class Receiver:
                 self._owners.pop(append.run_id, None)
             raise
 
-    async def _owner(self, run_id: str) -> str:
-        """Whose run it is: that never changes. Raises Problem (404)."""
+    async def _owner(self, run_id: str, caller: Caller) -> str:
+        """Whose run it is: that never changes. Raises Problem (404), for one that is not the caller's as well."""
         username = self._owners.get(run_id)
-        if username is None:
+        if username is None or not caller.covers(username, run_id):  # then asked too: it must not be answered sooner
             row = await self._reader.one("owner", run_id)
-            if row is None:
-                raise Problem(404, "run_unknown", f"there is no run {run_id}", field="run_id")
+            if row is None or not caller.covers(row["username"], run_id):
+                raise run_unknown(run_id)
             username = row["username"]
             self._remember(run_id, username)
         return username

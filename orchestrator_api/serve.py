@@ -16,15 +16,20 @@ import structlog
 from aiohttp import web
 
 from orchestrator_api import crash, live_page
-from orchestrator_api.admin import Readiness, healthy, metrics_page
+from orchestrator_api.admin import Readiness, health, metrics_page
+from orchestrator_api.auth_config import AuthConfig
+from orchestrator_api.caller import HUBS, LISTS, MINTS, OPEN, READS, REVOKES, TICKETS, WRITES
 from orchestrator_api.config import Config
 from orchestrator_api.errors import StartError, Unavailable
-from orchestrator_api.front import Front, Handler
+from orchestrator_api.front import Call, Front, Handler
+from orchestrator_api.grants import Grants, not_configured
+from orchestrator_api.guard import guarded, warn
 from orchestrator_api.history import History
 from orchestrator_api.metrics import Metrics
 from orchestrator_api.publish import Publisher
 from orchestrator_api.receive import Receiver
 from orchestrator_api.record import Recorder
+from orchestrator_api.revoked import Revoked
 from orchestrator_api.settings import Settings
 from orchestrator_api.store import Reader
 from orchestrator_api.trace import Tracer
@@ -42,28 +47,51 @@ GC_THRESHOLDS = (20_000, 20, 20)  # objects and rounds: an append makes some fif
 RECENT_S = 300.0  # seconds: feeds with events since then are named in the first beacons
 
 
-Call = tuple[str, str, Handler]  # method, path with at most one {name} in it, what answers
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What answers the calls."""
+
+    receiver: Receiver
+    history: History
+    tracer: Tracer
+    grants: Grants
+    config: Config
+    readiness: Readiness
 
 
-def routes(receiver: Receiver, history: History, tracer: Tracer, config: Config, readiness: Readiness) -> list[Call]:
-    """Returns the API's routes: all under /api/v1, and runs at the root as well."""
+def routes(rooms: Rooms, auth: AuthConfig) -> list[Call]:
+    """Returns the API's routes, each with who may: all under /api/v1, and runs at the root as well."""
+    receiver, history, grants = rooms.receiver, rooms.history, rooms.grants
     runs: list[Call] = [
-        ("POST", "/runs/{run_id}/events", receiver.append_events),
-        ("GET", "/runs/{run_id}/events", history.run_events),
-        ("POST", "/runs", receiver.create_run),
-        ("GET", "/runs", history.runs),
-        ("GET", "/runs/{run_id}", history.run),
+        ("POST", "/runs/{run_id}/events", WRITES, receiver.append_events),
+        ("GET", "/runs/{run_id}/events", READS, history.run_events),
+        ("POST", "/runs", WRITES, receiver.create_run),
+        ("GET", "/runs", LISTS, history.runs),
+        ("GET", "/runs/{run_id}", READS, history.run),
     ]
-    feeds: list[Call] = [
-        ("GET", "/feeds/{username}/events", history.feed_events),
-        ("POST", "/feeds/heads", history.heads),
-        ("POST", "/feeds/events", history.feeds_events),
-        ("GET", "/runs/{run_id}/trace", tracer.event),
-        ("GET", "/config", config.config),
+    others: list[Call] = [
+        ("GET", "/feeds/{username}/events", READS, history.feed_events),
+        ("POST", "/feeds/heads", HUBS, history.heads),
+        ("POST", "/feeds/events", HUBS, history.feeds_events),
+        ("GET", "/runs/{run_id}/trace", READS, rooms.tracer.event),
+        ("GET", "/config", OPEN, rooms.config.config),
     ]
-    found = [(method, prefix + path, handler) for prefix in ("", "/api/v1") for method, path, handler in runs]
-    found += [(method, "/api/v1" + path, handler) for method, path, handler in feeds]
-    return [*found, ("GET", "/healthz", healthy), ("GET", "/readyz", readiness.ready_in_public)]
+    given: list[Call] = [
+        ("POST", "/tickets", TICKETS, grants.ticket),
+        ("POST", "/tickets/redeem", HUBS, grants.redeem),
+        ("POST", "/watch-tokens", MINTS, grants.watch_token),
+        ("POST", "/revocations", REVOKES, grants.revoke),
+        ("GET", "/revocations", HUBS, grants.revocations),
+    ]
+    if auth.insecure:
+        given = [(method, path, rule, not_configured) for method, path, rule, _ in given]
+    found = [(method, prefix + path, rule, call) for prefix in ("", "/api/v1") for method, path, rule, call in runs]
+    found += [(method, "/api/v1" + path, rule, call) for method, path, rule, call in others + given]
+    return [
+        *found,
+        ("GET", "/healthz", OPEN, health(auth)),
+        ("GET", "/readyz", OPEN, rooms.readiness.ready_in_public),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +169,11 @@ def _waiting(server: asyncio.Server) -> list[socket.socket]:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service: its ports as they are (0 in a setting means any), and its stages."""
+    """A running service: its ports as they are (0 in a setting means any), its calls and its stages."""
 
     port: int
     admin_port: int
+    calls: list[Call]
     recorder: Recorder
     publisher: Publisher
 
@@ -156,42 +185,41 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     publisher = Publisher(settings.redis_url, metrics)
     recorder = Recorder(settings.database_url, publisher, metrics)
     reader = Reader(settings.database_url)
-    readiness = Readiness(settings.database_url, recorder, publisher)
+    auth = settings.auth
+    revoked = None if auth.insecure else Revoked(reader)
+    readiness = Readiness(settings.database_url, recorder, publisher, revoked)
     metrics.watch("orchestrator_appends_waiting", "Appends that wait to be stored.", lambda: recorder.waiting()[0])
     metrics.watch(
         "orchestrator_waiting_bytes", "Bytes of events that wait to be stored.", lambda: recorder.waiting()[1]
     )
-    tracer = Tracer(reader, publisher.trace, publisher.api)
-    origins = Origins(settings.allowed_origins)
-    config = Config(settings.hub_url, settings.hub_port)
-    calls = routes(Receiver(recorder, reader), History(reader, metrics), tracer, config, readiness)
-    calls += live_page.calls(live_page.built() if settings.page else None)
+    rooms = Rooms(
+        Receiver(recorder, reader),
+        History(reader, metrics),
+        Tracer(reader, publisher.trace, publisher.api),
+        Grants(reader, auth.watch_key, auth.audience),
+        Config(settings.hub_url, settings.hub_port, auth.proxies),
+        readiness,
+    )
+    calls = routes(rooms, auth) + live_page.calls(live_page.built() if settings.shows_page else None)
     opened = asyncio.Event()
-    admin_calls: list[Call] = [
-        ("GET", "/healthz", healthy),
-        ("GET", "/readyz", _ready_when(opened, readiness)),
-        ("GET", "/metrics", metrics_page(metrics)),
-    ]
     async with AsyncExitStack() as stack:
         stack.push_async_callback(reader.close)
         stack.push_async_callback(readiness.close)
-        admin = await stack.enter_async_context(
-            listening(Front(admin_calls, origins, None), settings.bind, settings.admin_port, "API_ADMIN_PORT")
-        )
-        api = await stack.enter_async_context(
-            listening(
-                Front(calls, origins, metrics), settings.bind, settings.port, "API_PORT", reuse_port=settings.reuse_port
-            )
-        )
+        guard = await stack.enter_async_context(guarded(auth, reader, revoked, metrics))
+        admin_calls = _admin_calls(auth, opened, readiness, metrics)
+        origins = Origins(settings.allowed_origins)
+        fronts = Front(admin_calls, origins, auth.hosts), Front(calls, origins, auth.hosts, guard, metrics)
+        admin, api = await _listen(stack, settings, *fronts)
         async with asyncio.TaskGroup() as tasks:
             stages = [
                 tasks.create_task(recorder.run(), name="record"),
                 tasks.create_task(publisher.run(), name="publish"),
                 tasks.create_task(_name_recent(reader, publisher), name="publish.recent"),
                 tasks.create_task(_watch_loop(metrics), name="loop_lag"),
+                tasks.create_task(warn(auth) if revoked is None else revoked.run(), name="guard"),
                 tasks.create_task(_open(api, settings.reuse_port, readiness, opened), name="open"),
             ]
-            yield Service(api.port, admin.port, recorder, publisher)
+            yield Service(api.port, admin.port, calls, recorder, publisher)
             readiness.draining = True
             if settings.reuse_port:  # others take what comes now: nobody need be refused by us
                 await api.stop()
@@ -200,6 +228,16 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             await publisher.close()
             for stage in stages:
                 stage.cancel()
+
+
+async def _listen(stack: AsyncExitStack, settings: Settings, admin: Front, api: Front) -> tuple[Listener, Listener]:
+    """Opens both ports until the stack ends."""
+    return (
+        await stack.enter_async_context(listening(admin, settings.bind, settings.admin_port, "API_ADMIN_PORT")),
+        await stack.enter_async_context(
+            listening(api, settings.bind, settings.port, "API_PORT", reuse_port=settings.reuse_port)
+        ),
+    )
 
 
 async def serve(settings: Settings) -> None:
@@ -224,6 +262,14 @@ async def _open(api: Listener, shared: bool, readiness: Readiness, opened: async
         await asyncio.sleep(LOOK_S)
     await api.start()
     opened.set()
+
+
+def _admin_calls(auth: AuthConfig, opened: asyncio.Event, readiness: Readiness, metrics: Metrics) -> list[Call]:
+    return [
+        ("GET", "/healthz", OPEN, health(auth)),
+        ("GET", "/readyz", OPEN, _ready_when(opened, readiness)),
+        ("GET", "/metrics", OPEN, metrics_page(metrics)),
+    ]
 
 
 def _ready_when(opened: asyncio.Event, readiness: Readiness) -> Handler:

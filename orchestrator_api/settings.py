@@ -120,12 +120,12 @@ class Settings:
     hub_port: int = _setting(
         "FANOUT_PORT", 8085, "the hub's port: what clients are told when PUBLIC_HUB_URL is unset", _known_port
     )
-    page: bool = _setting(
+    page: bool | None = _setting(
         "PAGE",
-        True,
+        None,
         "on: the live page at /, so that whoever opens the address sees something. off: the API alone",
         _switch,
-        "on",
+        "on without a key for tokens, else off",
     )
     log_level: str = _setting(
         "LOG_LEVEL", "info", "debug, info, warning or error", _one_of("debug", "info", "warning", "error")
@@ -157,6 +157,11 @@ class Settings:
             return replace(settings, auth=AuthConfig.from_env(env, settings.bind))
         except AuthConfigError as error:
             raise StartError(str(error)) from None  # without the value: it may be a secret
+
+    @property
+    def shows_page(self) -> bool:
+        """Whether the live page is at /: by default where no token is needed, as the page asks for none."""
+        return self.auth.insecure if self.page is None else self.page
 
     @classmethod
     def documented(cls) -> list[tuple[str, str, str]]:

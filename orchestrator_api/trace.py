@@ -70,7 +70,7 @@ class Tracer:
         if seq is None:
             raise BadRequest("seq", "is required: the event's number in its run", status=400)
         row = await self._reader.one("event", run_id, int(seq))
-        if row is None:
+        if row is None or not request.caller.covers(row["username"], run_id):  # of a run that is not theirs, too
             raise Problem(404, "event_unknown", f"run {run_id} has no event with seq {seq}", field="seq")
         passage = self._trace.find(row["username"], row["id"])
         published: dict[str, Any] = {"api": self._api}

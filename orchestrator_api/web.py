@@ -14,6 +14,7 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import LineTooLong
 
+from orchestrator_api.caller import ANYBODY, Caller
 from orchestrator_api.errors import BadRequest, Problem, Unavailable
 from orchestrator_api.events import RULES
 
@@ -30,9 +31,13 @@ COMMON_LINES = "".join([f"{name}: {value}\r\n" for name, value in COMMON.items()
 
 
 class Request(web.BaseRequest):
-    """A request. name: the part of its path that is one; cors: the headers that let its page read the answer."""
+    """A request. name: the part of its path that is one; cors: the headers that let its page read the answer.
+
+    caller: who makes it, as the guard found out. Where there is no guard, that is anybody.
+    """
 
     name = ""
+    caller: Caller = ANYBODY
     cors: Mapping[str, str] = MappingProxyType({})
 
 
@@ -104,6 +109,8 @@ def problem_response(problem: Problem, *, plain: bool = False) -> Answer:
     headers = {"Retry-After": str(problem.retry_after)} if isinstance(problem, Unavailable) else {}
     if "allow" in problem.extra:
         headers["Allow"] = problem.extra["allow"]
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     if plain:
         text = (problem.detail + "\n").encode()
         return Answer(text, status=problem.status, content_type="text/plain; charset=utf-8", headers=headers)
@@ -192,7 +199,8 @@ class Origins:
         """Returns the headers that let a page of this origin read an answer; none for one that may not."""
         if not self.allows(origin):
             return {}
-        return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": "ETag, Retry-After"}
+        exposed = "ETag, Retry-After, WWW-Authenticate"
+        return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": exposed}
 
     def preflight(self) -> Answer:
         """Returns the answer to any OPTIONS request."""

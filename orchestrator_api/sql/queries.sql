@@ -86,3 +86,58 @@ UPDATE epochs SET life = gen_random_uuid()
 SELECT current_setting('transaction_isolation') AS transaction_isolation,
     current_setting('synchronous_commit') AS synchronous_commit, current_setting('fsync') AS fsync,
     current_setting('full_page_writes') AS full_page_writes, pg_is_in_recovery() AS in_recovery
+
+-- name: api_keys
+-- API keys by their ids, as a request needs them.
+SELECT key_id, digest, may, users, runs, expires_at FROM api_keys WHERE key_id = ANY ($1)
+
+-- name: all_api_keys
+SELECT key_id, name, may, users, runs, created_at, expires_at FROM api_keys ORDER BY created_at, key_id
+
+-- name: add_api_key
+INSERT INTO api_keys (key_id, digest, may, users, runs, name, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+
+-- name: rotate_api_key
+-- A second key that may what the first may and lives as long as that was given, from now ($4). The first ends at $5 at the
+-- latest. No row: there is no such key, or it has ended.
+WITH old AS (
+    UPDATE api_keys SET expires_at = least(expires_at, $5) WHERE key_id = $1 AND (expires_at IS NULL OR expires_at > $4)
+    RETURNING key_id)
+INSERT INTO api_keys (key_id, digest, may, users, runs, name, created_at, expires_at)
+SELECT $2, $3, may, users, runs, name, $4, $4 + (expires_at - created_at)
+FROM api_keys WHERE key_id = (SELECT key_id FROM old)
+RETURNING expires_at
+
+-- name: remove_api_key
+DELETE FROM api_keys WHERE key_id = $1 RETURNING key_id
+
+-- name: owned_runs
+-- Which of these runs are this user's.
+SELECT run_id FROM runs WHERE run_id = ANY ($2) AND username = $1
+
+-- name: add_ticket
+-- $2: seconds for which it can be used.
+INSERT INTO tickets (digest, good_until, origin, username, run_ids, expires_at, issued_at, token_id)
+VALUES ($1, extract(epoch FROM clock_timestamp()) + $2, $3, $4, $5, $6, $7, $8)
+
+-- name: use_ticket
+-- A ticket is used up by whoever shows it first, whatever comes of that.
+DELETE FROM tickets WHERE digest = $1
+RETURNING username, run_ids, expires_at, issued_at, token_id, origin,
+    least(good_until, expires_at) > extract(epoch FROM clock_timestamp()) AS good
+
+-- name: forget_grants
+-- What nobody can use any more.
+WITH unused AS (DELETE FROM tickets WHERE good_until < extract(epoch FROM clock_timestamp()))
+DELETE FROM revocations WHERE expires_at < extract(epoch FROM clock_timestamp())
+
+-- name: revoke
+SELECT number, before FROM revoke($1, $2, $3)
+
+-- name: revocations
+-- Those after a number, $2 at most. One row without a number when there is none.
+SELECT epoch, number, username, before, token_id FROM (SELECT epoch() AS epoch) now
+LEFT JOIN LATERAL (SELECT number, username, before, token_id FROM revocations WHERE number > $1 ORDER BY number LIMIT $2) r
+    ON true
+ORDER BY number

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from fanout import deliver, door, handshake, metrics, wire
+from fanout import admission, deliver, door, handshake, metrics, wire
 from fanout.errors import Refusal
 from fanout.route import Router
 
@@ -52,7 +52,7 @@ def dropped(channel: bytes, body: bytes) -> str:
 def admitted(**query: str) -> bool:
     """Whether /ws takes these parameters."""
     try:
-        handshake.admit(urlencode(query))
+        admission.admit(urlencode(query))
     except Refusal:
         return False
     return True
@@ -92,7 +92,7 @@ def test_limits() -> None:
 
     assert wire.MAX_PAYLOAD == limits["redis_message_bytes"]
     assert wire.MAX_ID == limits["id"][1]
-    assert handshake.MAX_RUNS == limits["run_filters"]
+    assert admission.MAX_RUNS == limits["run_filters"]
     assert handshake.MAX_INBOUND == limits["inbound_message_bytes"]
     assert deliver.MAX_WAITING == limits["outbound_bytes"]
     assert door.MAX_HEAD == limits["head_bytes"]

@@ -4,10 +4,16 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from fanout import handshake, usual
+from fanout.admission import Admission
 from fanout.errors import Refusal
-from fanout.handshake import Admission
+from fanout.peers import Hosts
 
 ORIGINS = handshake.origins(("https://app.example",))
+RULES = st.sampled_from([
+    handshake.Rules(ORIGINS, hosts, deflate)
+    for hosts in (Hosts(), Hosts(frozenset({"hub.example", "[2001:db8::1]"})))
+    for deflate in (False, True)
+])  # fmt: skip
 FIELDS = st.sampled_from([
     "Upgrade: websocket", "upgrade:WebSocket", "Upgrade: websocket, h2c", "Upgrade: \tWEBSOCKET ", "Upgrade: h2c",
     "Connection: Upgrade", "Connection: keep-alive, Upgrade", "CONNECTION: upgrade", "Connection: close",
@@ -15,6 +21,8 @@ FIELDS = st.sampled_from([
     "sec-websocket-key:AAAAAAAAAAAAAAAAAAAAAB==",
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=", "Sec-WebSocket-Key: dGhlIHNhbXBs ZSBub25jZQ==",
     "Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8", "Sec-WebSocket-Version: 13, 8", "Host: a", "Host: a:b:c",
+    "host:hub.example:1", "HOST: LOCALHOST:8085", "Host: evil.example", "Host:",
+    "Host: 192.0.2.7:8085", "Host: [2001:db8::1]:80", "Host: hub.example@evil", "Host: x.localhost", "Host: 2130706433",
     "Origin: https://app.example", "Origin: https://APP.example", "Origin: null", "Origin:", "Origin: http://localhost",
     "Sec-WebSocket-Protocol: runfeed.v1", "Sec-WebSocket-Protocol: runfeed.v1, b", "Sec-WebSocket-Protocol: b",
     "Sec-WebSocket-Protocol: ", "Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Extensions: ;",
@@ -23,6 +31,7 @@ FIELDS = st.sampled_from([
     "\r\n".join(["X: y"] * 130),
 ])  # fmt: skip
 USUAL = [
+    "Host: localhost",
     "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
     "Sec-WebSocket-Version: 13",
 ]  # fmt: skip
@@ -49,22 +58,22 @@ def heads(draw: st.DrawFn) -> bytes:
     return "\r\n".join([line, *draw(st.permutations(fields)), "", ""]).encode("iso-8859-1")
 
 
-def short_way(head: bytes, compression: bool) -> Verdict:
+def short_way(head: bytes, rules: handshake.Rules) -> Verdict:
     """What `usual` says: the answer's lines and the admission, a refusal, or nothing."""
     try:
-        found = usual.read(head, ORIGINS, compression)
+        found = usual.read(head, rules)
     except Refusal as refusal:
         return refusal.status, refusal.field, refusal.detail
     return None if found is None else (sorted(found[0].split(b"\r\n")), found[1])
 
 
-def long_way(head: bytes, compression: bool) -> Verdict:
+def long_way(head: bytes, rules: handshake.Rules) -> Verdict:
     """What the library and `respond` say; the date left out."""
-    protocol = handshake.Handshake(ORIGINS, compression)
+    protocol = handshake.Handshake(rules)
     protocol.receive_data(head)
     try:
         (request,) = protocol.events_received()
-        response, admission = handshake.respond(protocol, request)  # type: ignore[arg-type]
+        response, admission = handshake.respond(protocol, request, rules)  # type: ignore[arg-type]
     except Refusal as refusal:
         return refusal.status, refusal.field, refusal.detail
     except ValueError:  # no request: the parser has refused it
@@ -73,13 +82,13 @@ def long_way(head: bytes, compression: bool) -> Verdict:
     return sorted(response.serialize().split(b"\r\n")), admission
 
 
-@given(heads(), st.booleans())
+@given(heads(), RULES)
 @settings(max_examples=1500, deadline=None)
-def test_the_same_as_the_library(head: bytes, compression: bool) -> None:
+def test_the_same_as_the_library(head: bytes, rules: handshake.Rules) -> None:
     """Every request that takes the short way gets, byte for byte, what it would get on the long one."""
-    found = short_way(head, compression)
+    found = short_way(head, rules)
     event("short" if found else "long")
 
     if found is not None:
-        assert found == long_way(head, compression)
+        assert found == long_way(head, rules)
         assert len(found) == 3 or isinstance(found[1], Admission)

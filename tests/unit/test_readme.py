@@ -21,6 +21,7 @@ FILE = re.compile(
     r"[\w./-]*\w\.(?:py|sql|md|json|conf|svg|toml|lock)|(?:docs|deploy|tests|fanout|orchestrator_api)/[\w./-]*"
 )
 SERVICES = ("fanout", "orchestrator_api")
+PLACES = {"Problem": 1, "Conflict": 1, "Unavailable": 0, "Unauthenticated": 0}  # of the code among the arguments
 
 
 def prose(page: Path) -> str:
@@ -132,12 +133,12 @@ def test_codes_are_listed() -> None:
 
 
 def given_codes() -> Iterator[str]:
-    """The codes in the API's source: a Problem's second argument, an Unavailable's first, a `code=`."""
+    """The codes in the API's source: where PLACES has them, and each `code=`."""
     for path in sorted((CHECKOUT / "orchestrator_api").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):
                 continue
-            place = {"Problem": 1, "Conflict": 1, "Unavailable": 0}.get(ast.unparse(node.func))
+            place = PLACES.get(ast.unparse(node.func))
             given = [node.args[place]] if place is not None and len(node.args) > place else []
             given += [keyword.value for keyword in node.keywords if keyword.arg == "code"]
             yield from (str(item.value) for item in given if isinstance(item, ast.Constant))

@@ -194,7 +194,7 @@ async def test_admin_port(start_hub: StartHub, name: str, publish: Publish) -> N
         (sent,) = await publish(name, {"run_id": "r-unheard-of", "recorded_at": 1.0})
         await first.recv()
 
-        assert hub.admin("/healthz") == (200, '{"status": "ok"}')
+        assert hub.admin("/healthz") == (200, '{"status": "ok", "auth": "insecure-username"}')
         assert hub.admin("/stats") == (200, '{"connections": 3, "users": 2}')
         assert json.loads(hub.admin("/readyz")[1]) == {
             "status": "ready",

@@ -171,7 +171,11 @@ async def test_healthz(hub: HubProcess, peer: Connect, head: bytes) -> None:
     raw.send(head)
 
     status, headers, body = split(await raw.everything())
-    assert (status, headers["content-type"], json.loads(body)) == (200, "application/json", {"status": "ok"})
+    assert (status, headers["content-type"], json.loads(body)) == (
+        200,
+        "application/json",
+        {"status": "ok", "auth": "insecure-username"},
+    )
 
 
 async def test_healthz_head(hub: HubProcess, peer: Connect) -> None:
@@ -180,7 +184,7 @@ async def test_healthz_head(hub: HubProcess, peer: Connect) -> None:
     raw.send(get("/healthz", "", "HEAD"))
 
     status, headers, body = split(await raw.everything())
-    assert (status, headers["content-length"], body) == (200, "15", b"")
+    assert (status, headers["content-length"], body) == (200, "42", b"")
 
 
 @pytest.mark.parametrize(

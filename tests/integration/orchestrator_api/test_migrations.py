@@ -22,7 +22,7 @@ ROWS = {
         INSERT INTO keys (scope, kind, key, digest, run_id, first_id, first_seq)
         VALUES ('run:r1', 'e', 'k', '\\x00', 'r1', 2, 2)""",
 }
-ROWS["20261122000002"] = ROWS["20261122000001"]  # no table changed
+ROWS["20261122000003"] = ROWS["20261122000002"] = ROWS["20261122000001"]  # no table changed
 VERSIONS = [migration.version for migration in migrate.load()]
 
 

@@ -5,8 +5,10 @@ import json
 import pytest
 from websockets.http11 import Request, Response
 
+from fanout.admission import Admission, admit, split_target
 from fanout.errors import Refusal
-from fanout.handshake import Admission, Handshake, admit, origins, problem, respond, split_target
+from fanout.handshake import Handshake, Rules, origins, problem, respond
+from fanout.peers import Hosts
 from fanout.wire import DEFLATED, SSE, SSE_NAMED, TEXT
 
 UPGRADE = (
@@ -23,11 +25,12 @@ def asked(
     deflate: bool = False,
 ) -> tuple[Response, Admission | None]:
     """What `respond` says to a request."""
-    protocol = Handshake(origins(allowed), deflate)
+    rules = Rules(origins(allowed), Hosts(), deflate)
+    protocol = Handshake(rules)
     protocol.receive_data(f"{method} {target} HTTP/1.1\r\nHost: h\r\n{more}\r\n".encode())
     (request,) = protocol.events_received()
     assert isinstance(request, Request)
-    return respond(protocol, request)
+    return respond(protocol, request, rules)
 
 
 def test_admission() -> None:
@@ -277,7 +280,7 @@ def test_problem() -> None:
 )
 def test_refused_because(head: bytes, reason: str) -> None:
     """Where the parser gives no answer, its reason is told."""
-    protocol = Handshake(origins(None))
+    protocol = Handshake(Rules(origins(None), Hosts()))
     protocol.receive_data(head)
 
     assert protocol.events_received() == []

@@ -86,7 +86,7 @@ async def test_turn_survives_a_member(monkeypatch: pytest.MonkeyPatch) -> None:
     wheel.put(bad, 0)
     wheel.put(good, 0.01)
     late: list[float] = []
-    turning = asyncio.create_task(turn(wheel, late.append))
+    turning = asyncio.create_task(turn(wheel, late.append, lambda: None))
     async with asyncio.timeout(5):
         await done.wait()
     turning.cancel()

@@ -17,7 +17,7 @@ def test_defaults() -> None:
     assert settings.redis_url == "redis://127.0.0.1:6379/0"
     assert (settings.history_url, settings.allowed_origins, settings.log_format) == (None, None, None)
     assert (settings.hold, settings.ping_interval, settings.ping_grace, settings.drain) == (0.05, 25, 10, 5)
-    assert settings.handshakes_per_s == 500
+    assert settings.handshakes_per_s == 200
     assert settings.compression is False
     assert settings.reuse_port is False
 
@@ -87,7 +87,7 @@ def test_port_stands_in() -> None:
         ("PING_INTERVAL", "0"),
         ("PING_GRACE", "26"),
         ("FANOUT_DRAIN", "-1"),
-        ("FANOUT_HANDSHAKES_PER_S", "0"),
+        ("FANOUT_HANDSHAKES_PER_S", "-1"),
         ("FANOUT_HANDSHAKES_PER_S", "1.5"),
         ("LOG_LEVEL", "verbose"),
         ("LOG_FORMAT", "xml"),

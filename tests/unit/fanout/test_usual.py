@@ -1,13 +1,19 @@
 """fanout.usual: the requests that browsers and clients really send take the short way."""
 
 import pytest
+from websockets.typing import Origin
 
 from fanout import handshake, usual
+from fanout.admission import Admission
 from fanout.errors import Refusal
-from fanout.handshake import Admission
+from fanout.handshake import Rules
+from fanout.peers import Hosts
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-SOCKET = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n"
+SOCKET = (
+    "Host: localhost:8085\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    f"Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n"
+)
 CHROMIUM = (
     "Host: 127.0.0.1:8085\r\nConnection: Upgrade\r\nPragma: no-cache\r\nCache-Control: no-cache\r\n"
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0\r\n"
@@ -21,7 +27,8 @@ FIREFOX = (
     "Sec-WebSocket-Extensions: permessage-deflate\r\n"
     f"Sec-WebSocket-Key: {KEY}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
 )
-LOOPBACK = handshake.origins(None)
+LOOPBACK = Rules(handshake.origins(None), Hosts())
+DEFLATE = Rules(handshake.origins(None), Hosts(), deflate=True)
 
 
 def request(fields: str, line: str = "GET /ws?username=alice HTTP/1.1") -> bytes:
@@ -29,10 +36,10 @@ def request(fields: str, line: str = "GET /ws?username=alice HTTP/1.1") -> bytes
     return f"{line}\r\n{fields}\r\n".encode()
 
 
-@pytest.mark.parametrize("fields", [SOCKET, "Host: x\r\n" + SOCKET, CHROMIUM])
+@pytest.mark.parametrize("fields", [SOCKET, SOCKET.replace("localhost:8085", "[::1]"), CHROMIUM])
 def test_usual(fields: str) -> None:
     """A client library's request and a browser's get the RFC's answer."""
-    found = usual.read(request(fields), LOOPBACK, compression=False)
+    found = usual.read(request(fields), LOOPBACK)
 
     assert found == (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -43,12 +50,12 @@ def test_usual(fields: str) -> None:
 
 def test_firefox() -> None:
     """Firefox says "keep-alive, Upgrade"."""
-    assert usual.read(request(FIREFOX), [None, "null"], compression=False) is not None  # type: ignore[list-item]
+    assert usual.read(request(FIREFOX), Rules([None, Origin("null")], Hosts())) is not None
 
 
 def test_control_frames() -> None:
     """runfeed.v1 is told back, and admitted with control frames."""
-    found = usual.read(request(SOCKET + "Sec-WebSocket-Protocol: runfeed.v1\r\n"), LOOPBACK, compression=False)
+    found = usual.read(request(SOCKET + "Sec-WebSocket-Protocol: runfeed.v1\r\n"), LOOPBACK)
 
     assert found is not None
     assert b"\r\nSec-WebSocket-Protocol: runfeed.v1\r\n\r\n" in found[0]
@@ -65,7 +72,7 @@ def test_control_frames() -> None:
 )
 def test_queries(query: str, admission: Admission) -> None:
     """Any query is read by the one set of rules."""
-    found = usual.read(request(SOCKET, f"GET /ws?{query} HTTP/1.1"), LOOPBACK, compression=False)
+    found = usual.read(request(SOCKET, f"GET /ws?{query} HTTP/1.1"), LOOPBACK)
 
     assert found is not None
     assert found[1] == admission
@@ -75,7 +82,7 @@ def test_queries(query: str, admission: Admission) -> None:
 def test_broken_rule(query: str) -> None:
     """A broken rule is refused with the field's name, as it is on the library's way."""
     with pytest.raises(Refusal) as refused:
-        usual.read(request(SOCKET, f"GET /ws?{query} HTTP/1.1"), LOOPBACK, compression=False)
+        usual.read(request(SOCKET, f"GET /ws?{query} HTTP/1.1"), LOOPBACK)
 
     assert refused.value.status == 400
 
@@ -91,6 +98,9 @@ def test_broken_rule(query: str) -> None:
         SOCKET.replace("Connection: Upgrade", "Connection: close"),
         SOCKET + "Sec-WebSocket-Protocol: other, runfeed.v1\r\n",
         SOCKET + "Content-Length: 0\r\n",
+        SOCKET + "Host: localhost\r\n",
+        SOCKET.replace("localhost:8085", "evil.example"),
+        SOCKET.replace("Host: localhost:8085\r\n", ""),
         SOCKET + "Transfer-Encoding: chunked\r\n",
         SOCKET + "X: a\x00b\r\n",
         SOCKET + "X : a\r\n",
@@ -101,10 +111,10 @@ def test_broken_rule(query: str) -> None:
 )
 def test_unusual(fields: str) -> None:
     """Whatever is wrong, or may be, is the library's to judge."""
-    assert usual.read(request(fields), LOOPBACK, compression=False) is None
+    assert usual.read(request(fields), LOOPBACK) is None
 
 
 def test_compression() -> None:
     """An offered extension is the library's to negotiate, where there is one to be had."""
-    assert usual.read(request(CHROMIUM), LOOPBACK, compression=True) is None
-    assert usual.read(request(SOCKET), LOOPBACK, compression=True) is not None
+    assert usual.read(request(CHROMIUM), DEFLATE) is None
+    assert usual.read(request(SOCKET), DEFLATE) is not None

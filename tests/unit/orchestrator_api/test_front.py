@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator_api.caller import OPEN
 from orchestrator_api.front import UNMATCHED, Routes
 
 
@@ -12,12 +13,12 @@ async def _answer(_: Any) -> Any: ...
 
 ROUTES = Routes(
     [
-        ("GET", "/runs", _answer),
-        ("POST", "/runs", _answer),
-        ("GET", "/runs/{run_id}", _answer),
-        ("POST", "/runs/{run_id}/events", _answer),
-        ("POST", "/feeds/events", _answer),
-        ("GET", "/feeds/{username}/events", _answer),
+        ("GET", "/runs", OPEN, _answer),
+        ("POST", "/runs", OPEN, _answer),
+        ("GET", "/runs/{run_id}", OPEN, _answer),
+        ("POST", "/runs/{run_id}/events", OPEN, _answer),
+        ("POST", "/feeds/events", OPEN, _answer),
+        ("GET", "/feeds/{username}/events", OPEN, _answer),
     ]
 )
 

@@ -86,7 +86,7 @@ def test_not_built(tmp_path: Path) -> None:
     (tmp_path / "app.js").write_text("1;")
 
     assert live_page.calls(tmp_path) == live_page.calls(tmp_path / "none") == live_page.calls(None) == []
-    assert [(method, path) for method, path, _ in live_page.calls(page(tmp_path))] == [
+    assert [(method, path) for method, path, _, _ in live_page.calls(page(tmp_path))] == [
         ("GET", "/"),
         ("GET", "/page/{name}"),
     ]

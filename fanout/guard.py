@@ -1,0 +1,351 @@
+"""Who may: from a good request to somebody who is known, and until that ends.
+
+With tokens nobody touches a feed before it is known whose token they have, and what they see is cut to it. It ends with
+the token: by its time, unless a new one comes on the same socket, or because it was taken back. Without tokens the
+username is believed; beyond loopback the limits hold all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine, Sequence
+from time import time
+from typing import TYPE_CHECKING, Any, Final
+
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+
+from . import controls, credentials, limits
+from .credentials import Credential
+from .door import AUTH, CLOSING, OPEN, WAITING, history_away
+from .errors import Refusal
+from .handshake import CLOSE_CODES, problem
+from .peers import counted_as
+from .pings import Expiries
+from .tokens import Principal
+from .verify import Verification, keys_away
+
+if TYPE_CHECKING:
+    from .deliver import Connection
+    from .hub import Hub
+
+SPARE: Final = 64  # connections beyond the process' limit that are read until they can be refused in their own words
+CROWD: Final = 2  # times its limit that an address may be connected before it is not even read
+TICK: Final = 0.25  # seconds to which an expiry is exact
+UNAUTHENTICATED: Final = CLOSE_CODES[401]
+
+
+class Guest:
+    """What is known of a peer, for as long as its connection; made where tokens or limits are in force.
+
+    Attributes:
+        address: what it is counted as; "": not yet.
+        username: in whose count of sockets it is; "": in nobody's.
+        principal: whose token it has.
+        task: the verification that is under way.
+        ends: its slot among the expiries.
+        warned: it was told that its token has expired.
+        messages: what it has said.
+        part: of a message that comes in fragments.
+    """
+
+    __slots__ = ("address", "ends", "messages", "part", "principal", "task", "username", "warned")
+
+    def __init__(self) -> None:
+        self.address = self.username = ""
+        self.principal: Principal | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.ends = 0
+        self.warned = False
+        self.messages: limits.Messages | None = None
+        self.part: bytearray | None = None
+
+
+class Guard:
+    """Judges all connections.
+
+    Attributes:
+        proven: tokens say who asks.
+        in_force: the limits for users, addresses, handshakes and messages hold.
+        verification: whose a credential is, and what was taken back.
+        tasks: the verifications that are under way.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        settings = hub.settings
+        self._hub = hub
+        self._auth = settings.auth
+        self.proven = not self._auth.insecure
+        self.in_force = self.proven or self._auth.exposed
+        self._most_messages = settings.messages_per_min
+        self._users = limits.Counts(settings.sockets_per_user)
+        self._addresses = limits.Counts(settings.sockets_per_address)
+        self._handshakes = limits.Bucket(settings.handshakes_per_s if self.in_force else 0, hub.loop.time())
+        self._expiries: Expiries[Connection] = Expiries(TICK, time())
+        self.verification = Verification(settings.auth, hub.history, hub.metrics, self._turn_out)
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    # The connection.
+
+    def met(self, connection: Connection) -> None:
+        """Somebody has connected; far beyond the limits they are told so, and nothing of theirs is read."""
+        hub = self._hub
+        beyond = len(hub.connections) > hub.settings.max_sockets + SPARE
+        if self.in_force:
+            connection.guest = guest = Guest()
+            peer = connection.transport.get_extra_info("peername")
+            if peer and not self._auth.proxies.trust(peer[0]):
+                self._count(guest, peer[0])
+                beyond = beyond or self._addresses.over(guest.address, CROWD)
+        if beyond and (refusal := self.busy(connection)) is not None:
+            connection.turn_away(problem(refusal))
+
+    def gone(self, connection: Connection) -> None:
+        """Its connection has ended."""
+        guest = connection.guest
+        if guest is not None and guest.address:
+            self._addresses.remove(guest.address)
+            guest.address = ""
+
+    def left(self, connection: Connection) -> None:
+        """It is, or waits for, nothing any more. May be said twice."""
+        guest = connection.guest
+        if guest is None:
+            return
+        if guest.task is not None:
+            guest.task.cancel()
+            guest.task = None
+        if guest.username:
+            self._users.remove(guest.username)
+            guest.username = ""
+        self._expiries.drop(connection, guest.ends)
+        guest.principal = guest.part = None
+
+    def _count(self, guest: Guest, address: str) -> None:
+        guest.address = counted_as(address)
+        self._addresses.add(guest.address)
+
+    # The request.
+
+    def busy(self, connection: Connection) -> Refusal | None:
+        """Why nobody is let in now who comes from there, whatever they ask; nothing is taken for it yet."""
+        hub, guest = self._hub, connection.guest
+        if len(hub.connections) > hub.settings.max_sockets:
+            return self._limited("process", _busy(503, "too_many_sockets"))
+        if guest is None:
+            return None
+        if self._addresses.over(guest.address):
+            return self._limited("address", _busy(429, "too_many_sockets", "address"))
+        if self._handshakes.empty(hub.loop.time()):
+            return self._limited("handshakes", _busy(503, "too_many_handshakes"))
+        return None
+
+    def arrive(self, connection: Connection, request: Request | None) -> None:
+        """A good request; None: one whose every field was understood, which is told apart without tokens only."""
+        guest = connection.guest
+        if guest is not None and not guest.address and request is not None:
+            peer = connection.transport.get_extra_info("peername")
+            forwarded = request.headers.get_all("X-Forwarded-For")
+            self._count(guest, self._auth.proxies.client_address(peer[0], forwarded) if peer else "")
+        if (refusal := self.busy(connection)) is not None:
+            connection.refuse_waiting(refusal)
+        elif guest is None:
+            self._hub.joins.arrive(connection)
+        else:
+            self._handshakes.take()
+            if self.proven and request is not None:
+                self._ask(connection, guest, request)
+            else:
+                self._enter(connection)
+
+    def _ask(self, connection: Connection, guest: Guest, request: Request) -> None:
+        try:
+            credential = credentials.shown(request, connection.admission.encoding)
+        except Refusal as refusal:
+            self._refuse(connection, refusal)
+            return
+        if credential is None:
+            connection.ask_who()
+        else:
+            self._begin(guest, self._judge(connection, guest, credential))
+
+    def _enter(self, connection: Connection) -> None:
+        """Whoever this is may see what it asks for, if it is not one too many."""
+        if connection.admission.username and (refusal := self.seat(connection)) is not None:
+            self._refuse(connection, refusal)
+            return
+        self._hub.joins.arrive(connection)
+
+    def seat(self, connection: Connection) -> Refusal | None:
+        """Count the socket as its user's, once; the refusal when there are too many."""
+        guest, username = connection.guest, connection.admission.username
+        if guest is None or guest.username:
+            return None
+        self._users.add(username)
+        guest.username = username
+        if self._users.over(username):
+            return self._limited("user", _busy(429, "too_many_sockets", "username"))
+        return None
+
+    def _refuse(self, connection: Connection, refusal: Refusal) -> None:
+        # Whoever shows nothing good is not to use up what is let in.
+        self._handshakes.give_back()
+        connection.refuse_waiting(refusal)
+
+    def late(self, connection: Connection) -> Refusal:
+        """Why a connection that has waited for long enough waits for nothing more."""
+        guest = connection.guest
+        if connection.state == AUTH and (guest is None or guest.task is None):
+            return credentials.missing()
+        if guest is not None and guest.task is not None:
+            return keys_away()
+        return history_away()
+
+    # The verification.
+
+    def _begin(self, guest: Guest, work: Coroutine[Any, Any, None]) -> None:
+        """Verify; what was being verified for the same socket is of no interest any more."""
+        if guest.task is not None:
+            guest.task.cancel()
+        guest.task = task = self._hub.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _judge(self, connection: Connection, guest: Guest, credential: Credential) -> None:
+        """Let in whoever waits, with what their credential shows."""
+        try:
+            principal = await self.verification.principal(credential)
+            admission = credentials.granted(connection.admission, principal)
+        except Refusal as refusal:
+            guest.task = None
+            self._refuse(connection, refusal)
+            return
+        guest.task = None
+        guest.principal = principal
+        connection.admission = admission
+        connection.known()
+        self._enter(connection)
+        if connection.state == WAITING:
+            connection.transport.pause_reading()
+
+    async def _renew(self, connection: Connection, guest: Guest, token: str) -> None:
+        """Prolong an open socket's time, or end it: a token that is no good is no better for having had a good one."""
+        before = guest.principal
+        try:
+            principal = await self.verification.principal(Credential(token))
+        except Refusal as refusal:
+            guest.task = None
+            if refusal.status == 401:
+                self._close(connection, refusal.code)
+            return  # nobody knows whether it is good: the socket has the time that it has
+        guest.task = None
+        if before is None or principal.username != before.username or not credentials.as_wide(principal, before):
+            self._hub.metrics.auth_refused("forbidden")
+            connection.close(CLOSE_CODES[403], "forbidden")
+            return
+        guest.principal = principal
+        self.opened(connection)
+        if connection.admission.controls:
+            connection.write(controls.control("authenticated", expires_at=principal.expires_at))
+
+    # What it says.
+
+    def heard(self, connection: Connection, frames: Sequence[object]) -> None:
+        """What came on a WebSocket: nothing of it is of interest but its number, and a token."""
+        guest = connection.guest
+        for frame in frames:
+            if guest is None or connection.state == CLOSING or not isinstance(frame, Frame):
+                return
+            begins = frame.opcode in (Opcode.TEXT, Opcode.BINARY)
+            if begins and self._too_many(guest):
+                refusal = self._limited("messages", _busy(429, "too_many_messages"))
+                connection.close(1008, "too many messages")
+                connection.refuse_waiting(refusal)
+            elif self.proven and (begins or frame.opcode is Opcode.CONT):
+                self._collect(connection, guest, frame)
+
+    def _too_many(self, guest: Guest) -> bool:
+        if guest.messages is None:
+            guest.messages = limits.Messages()
+        return guest.messages.one_too_many(self._hub.loop.time(), self._most_messages)
+
+    def _collect(self, connection: Connection, guest: Guest, frame: Frame) -> None:
+        """A piece of a message; the library bounds what comes together (MAX_INBOUND)."""
+        if frame.opcode is not Opcode.CONT:
+            guest.part = bytearray()
+        if guest.part is None:
+            return
+        guest.part += frame.data
+        if frame.fin or frame.opcode is Opcode.BINARY:
+            message, guest.part = bytes(guest.part), None
+            self._said(connection, guest, message if frame.opcode is not Opcode.BINARY else b"")
+
+    def _said(self, connection: Connection, guest: Guest, message: bytes) -> None:
+        token = credentials.said(message)
+        if connection.state == OPEN:
+            if token is not None:
+                self._begin(guest, self._renew(connection, guest, token))
+        elif connection.state == AUTH:
+            if token is None:
+                detail = 'the first message must be {"type":"auth","token":...}'
+                self._refuse(connection, credentials.refused("token_invalid", detail))
+            else:
+                self._begin(guest, self._judge(connection, guest, Credential(token)))
+
+    # The end.
+
+    def opened(self, connection: Connection) -> None:
+        """It is a socket now, or has a new token: its time runs."""
+        guest = connection.guest
+        if guest is not None and guest.principal is not None:
+            self._expiries.drop(connection, guest.ends)
+            guest.ends = self._expiries.put(connection, guest.principal.expires_at)
+            guest.warned = False
+
+    def turn(self) -> None:
+        """Some time has passed: tell those whose token has expired, and close those who were told long enough ago."""
+        for connection in self._expiries.due(time()):
+            guest = connection.guest
+            if guest is None or connection.state != OPEN:
+                continue
+            if guest.warned or connection.stream:
+                self._close(connection, "token_expired")
+                continue
+            guest.warned = True
+            grace = self._hub.settings.auth_grace
+            guest.ends = self._expiries.put(connection, time() + grace)
+            if connection.admission.controls:
+                connection.write(controls.control("auth_expiring", closes_in_ms=round(grace * 1000)))
+
+    def _turn_out(self) -> None:
+        """Something was taken back: end what was had for it, in whatever state it is."""
+        known = self.verification.revoked.known
+        for connection in list(self._hub.connections):
+            guest = connection.guest
+            if guest is None or guest.principal is None or known is None or not known.revoked(guest.principal):
+                continue
+            if connection.state == OPEN:
+                self._close(connection, "token_revoked")
+            else:
+                self._refuse(connection, credentials.revoked())
+
+    def _close(self, connection: Connection, code: str) -> None:
+        """End an open socket or stream for want of a good token."""
+        self._hub.metrics.auth_refused(code)
+        if connection.stream:
+            connection.write(controls.sse_token_ended(code))
+        connection.close(UNAUTHENTICATED, code)
+
+    def _limited(self, limit: str, refusal: Refusal) -> Refusal:
+        self._hub.metrics.limit_refused(limit)
+        return refusal
+
+
+def _busy(status: int, code: str, of: str = "") -> Refusal:
+    detail = {
+        "username": "this user has as many sockets as one may have",
+        "address": "this address has as many connections as one may have",
+    }.get(of, "this hub is as busy as it may be") + "; come back in a moment"
+    wait = random.randint(1, 3)  # noqa: S311 - spreads load
+    return Refusal(status, detail, code=code, headers=(("Retry-After", str(wait)),))

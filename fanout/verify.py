@@ -1,0 +1,107 @@
+"""Whose a credential is: tokens by their issuer's keys, tickets by the API, and neither if it was taken back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import time
+from typing import TYPE_CHECKING, Final
+
+from . import credentials
+from .ask import Client
+from .auth_config import AuthConfig
+from .credentials import Credential
+from .door import history_away
+from .errors import HistoryAway, Refusal
+from .metrics import Metrics
+from .revoked import Revoked
+from .tokens import KeysAway, Principal, TokenRefused
+
+if TYPE_CHECKING:
+    from .history import History
+
+REDEEMS: Final = 4  # tickets that are asked about at a time: history's client has turns for everybody else, too
+PATIENCE: Final = 5.0  # seconds for an issuer's keys
+
+
+class Verification:
+    """Says whose a credential is.
+
+    Args:
+        auth: the operator's.
+        history: the API; None: there are no tickets, and nothing is taken back.
+        metrics: counts what is asked of the issuer.
+        news: called when something was taken back.
+
+    Attributes:
+        revoked: what was taken back.
+    """
+
+    def __init__(self, auth: AuthConfig, history: History | None, metrics: Metrics, news: Callable[[], None]) -> None:
+        clock = asyncio.get_running_loop().time
+        self._url = auth.jwks_url or ""
+        self._history = history
+        self._metrics = metrics
+        self._redeems = asyncio.Semaphore(REDEEMS)
+        self._keys: Client | None = None
+        self._verifier = auth.verifier(self._fetch_keys, clock)
+        self.revoked = Revoked(None if auth.insecure else history, news, clock)
+
+    async def close(self) -> None:
+        """End what runs on its own."""
+        await self._verifier.close()
+        if self._keys is not None:
+            await self._keys.close()
+
+    async def principal(self, credential: Credential) -> Principal:
+        """Whose it is.
+
+        Raises:
+            Refusal: 401 for what proves nothing, 503 when that cannot be told now.
+        """
+        if self.revoked.known is None:
+            raise history_away()
+        try:
+            if credential.ticket:
+                principal = await self._redeemed(credential)
+            else:
+                principal = await self._verifier.verify(credential.text, time())
+        except TokenRefused as exc:
+            raise credentials.refused(exc.code, exc.detail) from exc
+        except KeysAway as exc:
+            raise keys_away() from exc
+        except HistoryAway as exc:
+            raise history_away() from exc
+        if self.revoked.known.revoked(principal):
+            raise credentials.revoked()
+        return principal
+
+    async def _redeemed(self, ticket: Credential) -> Principal:
+        found = None
+        if self._history is not None:
+            async with self._redeems:
+                found = await self._history.redeem(ticket.text, ticket.origin)
+        if found is None:
+            raise TokenRefused("the ticket is unknown, used, older than 30 s, or another page's")
+        runs = None if found.run_ids is None else frozenset(found.run_ids)
+        return Principal(found.username, runs, found.expires_at, found.issued_at, found.token_id, "ticket")
+
+    async def _fetch_keys(self) -> bytes:
+        """The issuer's keys; no redirect is followed."""
+        outcome = "failed"
+        try:
+            if self._keys is None:
+                self._keys = Client(self._url, patience=PATIENCE)
+            status, body = await self._keys.ask("GET", "")
+            if status != 200:
+                raise HistoryAway(f"the issuer answered {status}")
+            outcome = "ok"
+            return body
+        finally:
+            self._metrics.jwks_fetched(outcome)
+
+
+def keys_away() -> Refusal:
+    """The issuer's keys were never read."""
+    detail = "the keys that tokens are verified with cannot be read now; come back in a second"
+    return Refusal(503, detail, code="keys_away", headers=(("Retry-After", "1"),))
