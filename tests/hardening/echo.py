@@ -13,39 +13,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
+from unittest import mock
 
 import uvloop
 from websockets.asyncio.messages import Assembler
 from websockets.exceptions import TooManyFragments
 from websockets.frames import DATA_OPCODES, CloseCode, Frame
-from websockets.http11 import Request
 from websockets.protocol import State
 
 from fanout import handshake, pings, wire
 from fanout.deliver import Connection
+from fanout.guard import Guard, Guest
 from fanout.hub import Hub
 from fanout.metrics import Metrics
 from fanout.route import Router
 from fanout.settings import Settings
-
-
-class Listening(handshake.Handshake):
-    """The hub's protocol; what it gives to the hub is kept for the echo as well."""
-
-    limit = handshake.MAX_INBOUND
-
-    def __init__(
-        self, allowed: list[handshake.Allowed] | None, deflate: bool = False, state: State = State.CONNECTING
-    ) -> None:
-        super().__init__(allowed, deflate, state)
-        self.max_message_size = self.limit
-        self.said: list[Frame] = []
-
-    def events_received(self) -> list[Request | Frame]:  # type: ignore[override]
-        """As ever."""
-        events = super().events_received()
-        self.said += [event for event in events if isinstance(event, Frame) and event.opcode in DATA_OPCODES]
-        return events  # type: ignore[return-value]
 
 
 class Echo(Connection):
@@ -58,14 +41,11 @@ class Echo(Connection):
         self.assembler = Assembler()
         self.task: asyncio.Task[None] | None = None
 
-    def feed(self, data: bytes | bytearray) -> None:
-        """Bytes from the peer."""
-        super().feed(data)
-        protocol = self.library()
-        assert isinstance(protocol, Listening)
-        for frame in protocol.said:
-            self.assembler.put(frame)
-        protocol.said.clear()
+    def hear(self, frames: Sequence[object]) -> None:
+        """What the library made of the peer's bytes."""
+        for frame in frames:
+            if isinstance(frame, Frame) and frame.opcode in DATA_OPCODES:
+                self.assembler.put(frame)
         if self.task is None:
             self.task = self.hub.loop.create_task(self._say_back())
 
@@ -104,8 +84,25 @@ class Echo(Connection):
             self.feed(b"")  # the hub's own way out of a socket whose protocol has ended
 
 
+class EchoGuard(Guard):
+    """Lets everybody in, and passes on what they say."""
+
+    def met(self, connection: Connection) -> None:
+        """Somebody has connected: what they will say is of interest."""
+        connection.guest = Guest()
+
+    def heard(self, connection: Connection, frames: Sequence[object]) -> None:
+        """What came on a WebSocket."""
+        assert isinstance(connection, Echo)
+        connection.hear(frames)
+
+
 class EchoHub(Hub):
     """A hub of echoes."""
+
+    def watch_for_messages(self) -> None:
+        """The guard is where what clients say comes to."""
+        self.guard = EchoGuard(self)
 
     def connect(self) -> Echo:
         """The protocol of a new connection."""
@@ -117,10 +114,11 @@ async def serve(compression: bool) -> None:
     settings = Settings(compression=compression)
     wheel: pings.Wheel[Connection] = pings.Wheel(tick=0.25, longest=settings.ping_interval)
     hub = EchoHub(settings, Router(judged=False, hold=settings.hold), wheel, Metrics())
+    hub.watch_for_messages()
     server = await asyncio.get_running_loop().create_server(hub.connect, "127.0.0.1", 0)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
-    await pings.turn(wheel, lambda late: None)
+    await pings.turn(wheel, lambda late: None, hub.guard.turn)
 
 
 def main() -> None:
@@ -129,9 +127,8 @@ def main() -> None:
     parser.add_argument("--compression", action="store_true")
     parser.add_argument("--limit", type=int, default=handshake.MAX_INBOUND, help="bytes of one message")
     arguments = parser.parse_args()
-    Listening.limit = arguments.limit
-    handshake.Handshake = Listening  # type: ignore[misc]
-    uvloop.run(serve(arguments.compression))
+    with mock.patch.object(handshake, "MAX_INBOUND", arguments.limit):
+        uvloop.run(serve(arguments.compression))
 
 
 if __name__ == "__main__":

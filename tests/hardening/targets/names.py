@@ -9,7 +9,7 @@ from urllib.parse import quote_from_bytes
 
 from hypothesis import strategies as st
 
-from fanout import handshake, peers, wire
+from fanout import admission, peers, wire
 from fanout.errors import Refusal
 from tests.hardening.mutations import lines_of, mutated
 from tests.hardening.targets import Target
@@ -52,14 +52,14 @@ RULES = (
 def check_query(query: str) -> None:
     """A query is refused with 400 or admits to names that are valid; nothing in between."""
     try:
-        admission = handshake.admit(query)
+        admitted = admission.admit(query)
     except Refusal as refusal:
         assert refusal.status == 400
         assert refusal.detail.isprintable()
         return
-    assert wire.USERNAME.fullmatch(admission.username)
-    assert all(map(wire.RUN_ID.fullmatch, admission.runs or ()))
-    assert admission.after is None or 0 <= admission.after < 10**16
+    assert wire.USERNAME.fullmatch(admitted.username)
+    assert all(map(wire.RUN_ID.fullmatch, admitted.runs or ()))
+    assert admitted.after is None or 0 <= admitted.after < 10**16
 
 
 def check_host(text: str) -> None:
@@ -94,7 +94,7 @@ def check_forwarded(given: tuple[str, str]) -> None:
 def check_cursor(text: str) -> None:
     """A cursor is a number that JSON readers of every language keep, or refused."""
     try:
-        after = handshake.admit(f"username=a&after={quote_from_bytes(text.encode())}").after
+        after = admission.admit(f"username=a&after={quote_from_bytes(text.encode())}").after
     except Refusal as refusal:
         assert (refusal.status, refusal.field) == (400, "after")
         return
