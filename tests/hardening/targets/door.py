@@ -41,7 +41,8 @@ REQUESTS = (
 )  # fmt: skip
 TOKENS = (
     b"Host: hub.example.com\r\n", b"Origin: null\r\n", b"Origin: http://localhost\r\n",
-    b"Transfer-Encoding: chunked\r\n", b"Content-Length: 0\r\n", b"Content-Length: 99999999999999999999\r\n", b"Last-Event-ID: 0\r\n", b" folded\r\n",
+    b"Transfer-Encoding: chunked\r\n", b"Content-Length: 0\r\n", b"Content-Length: 99999999999999999999\r\n",
+    b"Last-Event-ID: 0\r\n", b" folded\r\n",
     b"Last-Event-ID: 9\xc2\xb2\r\n", b"Cookie: a=b\r\n", b"X: " + b"a" * 9000 + b"\r\n", b"X:y\r\n" * 200,
     b"Sec-WebSocket-Protocol: runfeed.v1\r\n", b"Sec-WebSocket-Extensions: permessage-deflate; server_max\r\n",
     b"HTTP/1.0", b"HTTP/9.9", b"/ws/runs/", b"/sse/runs/", b"/../", b"//evil.example/", b"/%2e%2e/", b"*",
