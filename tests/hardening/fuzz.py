@@ -25,9 +25,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from tests.hardening.targets import Target, every
 
 BATCH = 200  # inputs between two looks at the clock
-SETTINGS = settings(
-    max_examples=BATCH, database=None, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False
-)
+SETTINGS = settings(database=None, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False)
 
 
 def loud(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
@@ -48,11 +46,11 @@ class Loud(logging.Handler):
         self.found: list[str] = []
 
 
-def batch(target: Target, number: int, logged: Loud) -> None:
+def batch(target: Target, number: int, logged: Loud, inputs: int = BATCH) -> None:
     """One batch of inputs; raises what was found."""
 
     @seed(number)
-    @SETTINGS
+    @settings(SETTINGS, max_examples=inputs)
     @given(target.inputs)
     def run(value: Any) -> None:
         logged.found.clear()
@@ -68,8 +66,9 @@ def fuzz(targets: list[Target], seconds: float, start: int) -> list[str]:
     logging.getLogger().addHandler(logged)
     structlog.configure(processors=[loud])
     failed = []
+    share = seconds / sum(target.share for target in targets)
     for target in targets:
-        until = time.monotonic() + seconds / len(targets)
+        until = time.monotonic() + share * target.share
         number = 0
         try:
             while number == 0 or time.monotonic() < until:

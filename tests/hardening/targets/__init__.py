@@ -15,11 +15,12 @@ from hypothesis.strategies import SearchStrategy
 
 @dataclass(frozen=True)
 class Target:
-    """name: for `--only`. inputs: what is drawn. check: raises if something does not hold for it."""
+    """name: for `--only`. inputs: what is drawn. check: raises if something does not hold. share: of the time."""
 
     name: str
     inputs: SearchStrategy[Any]
     check: Callable[[Any], None]
+    share: int = 1
 
 
 def every() -> list[Target]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import strategies as st
@@ -33,6 +34,14 @@ JSON = st.recursive(
 )
 
 
+def texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, names included."""
+    if isinstance(value, str):
+        yield value
+    for inner in [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []:
+        yield from texts(inner)
+
+
 def check_body(body: bytes) -> None:
     """A body is refused with a field and a rule, or becomes a frame that says what the body said, and no more."""
     try:
@@ -46,6 +55,7 @@ def check_body(body: bytes) -> None:
     assert len(raw) <= events.FRAME_BYTES
     said = json.loads(raw)
     assert (said["id"], said["seq"], said["run_id"], said["username"]) == (7, 3, "r1", "alice")
+    assert not any("\0" in text for text in texts(said)), "PostgreSQL has no NUL"
     assert set(json.loads(body)) - {"timestamp"} <= set(said)
     frame = wire.read(b"run:r1", raw)
     assert isinstance(frame, wire.Frame), f"the hub drops what the API takes: {frame}"
