@@ -1,11 +1,15 @@
 """A little of the fuzzing in every run of the tests, and that it finds what is there."""
 
 import asyncio
+import logging
+from dataclasses import replace
+from typing import Any
 from unittest import mock
 
 import pytest
 
 from fanout import credentials
+from fanout.admission import Admission
 from tests.hardening.fuzz import Loud, batch
 from tests.hardening.targets import Target, every
 from tests.hardening.targets.door import FIELDS
@@ -51,26 +55,15 @@ def test_a_hole_is_found() -> None:
     given = [request(b"?run_id=r2", b"Authorization: Bearer " + scoped + b"\r\n")]
     check_visit(given)
 
-    with (
-        mock.patch.object(
-            credentials, "replace", lambda admission, username, runs: admission_of_all(admission, username)
-        ),
-        pytest.raises(AssertionError, match="shown"),
-    ):
+    def uncut(admission: Admission, **granted: Any) -> Admission:
+        return replace(admission, **granted | {"runs": None})
+
+    with mock.patch.object(credentials, "replace", uncut), pytest.raises(AssertionError, match="shown"):
         check_visit(given)
-
-
-def admission_of_all(admission: object, username: str) -> object:
-    """As `granted` would make it if it did not cut."""
-    from dataclasses import replace
-
-    return replace(admission, username=username, runs=None)  # type: ignore[type-var]
 
 
 def test_what_is_logged_is_found() -> None:
     """An exception that somebody caught and logged is a finding as well."""
-    import logging
-
     logged = Loud()
     logging.getLogger().addHandler(logged)
     noisy = Target("noisy", TARGETS[0].inputs, lambda _: logging.getLogger("x").error("caught"))
