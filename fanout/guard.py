@@ -286,12 +286,12 @@ class Guard:
         if connection.state == OPEN:
             if token is not None:
                 self._begin(guest, self._renew(connection, guest, token))
-        elif connection.state == AUTH:
-            if token is None:
-                detail = 'the first message must be {"type":"auth","token":...}'
-                self._refuse(connection, credentials.refused("token_invalid", detail))
-            else:
-                self._begin(guest, self._judge(connection, guest, Credential(token)))
+        elif connection.state == AUTH and (guest.task is None) is (token is None):
+            # What follows a token is of no interest before it is verified, but a second token is a second try.
+            detail = 'the first message must be {"type":"auth","token":...}, and there is one try'
+            self._refuse(connection, credentials.refused("token_invalid", detail))
+        elif connection.state == AUTH and token is not None:
+            self._begin(guest, self._judge(connection, guest, Credential(token)))
 
     # The end.
 

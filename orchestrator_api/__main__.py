@@ -44,7 +44,7 @@ async def _check_config(settings: Settings, said: argparse.Namespace) -> None:
 
 
 def _plain(run: Run) -> Callable[[argparse.ArgumentParser], None]:
-    return lambda parser: parser.set_defaults(run=run)
+    return lambda parser: parser.set_defaults(do=run)
 
 
 # What each is for, and what adds its arguments to its parser.
@@ -62,7 +62,7 @@ COMMANDS = {
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m orchestrator_api", description=f"orchestrator_api {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="command", help="serve by default")
-    parser.set_defaults(run=_serve, command="serve")
+    parser.set_defaults(do=_serve, command="serve")
     for name, (what, add) in COMMANDS.items():
         add(subparsers.add_parser(name, help=what, description=what))
     return parser
@@ -77,10 +77,10 @@ def main() -> int:
     except StartError as error:
         print(f"orchestrator_api: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
         return 2
-    if said.run is _serve:  # a log is on stdout, and what other commands say there is their answer
+    if said.do is _serve:  # a log is on stdout, and what other commands say there is their answer
         logs.set_up(settings.log_level, settings.log_format)
     try:
-        uvloop.run(said.run(settings, said))
+        uvloop.run(said.do(settings, said))
     except StartError as error:
         print(f"orchestrator_api: {error}", file=sys.stderr)  # noqa: T201 - one line, for whoever started it
         return 1

@@ -22,11 +22,11 @@ HEAD = ("id", "may", "users", "runs", "made", "ends", "name")
 
 
 def revoke(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of `revoke`, and `run`: a coroutine function of (settings, arguments)."""
+    """Adds the arguments of `revoke`, and `do`: a coroutine function of (settings, arguments)."""
     whose = parser.add_mutually_exclusive_group(required=True)
     whose.add_argument("--user", type=_of(events.USERNAME), metavar="U", help="all that U was issued until now")
     whose.add_argument("--token-id", type=_of(grants.TOKEN_ID), metavar="J", help="the tokens with this `jti`")
-    parser.set_defaults(run=_revoke)
+    parser.set_defaults(do=_revoke)
 
 
 def watch_token(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def watch_token(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ttl", type=_ttl, metavar="SECONDS", default=grants.WATCH_S[1], help="how long it lasts: 900, at most 86400"
     )
-    parser.set_defaults(run=_watch_token)
+    parser.set_defaults(do=_watch_token)
 
 
 def api_keys(parser: argparse.ArgumentParser) -> None:
@@ -57,17 +57,17 @@ def api_keys(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--all", action="store_true", help="for all users and all runs")
     create.add_argument("--name", type=_name, default="", help="for people, in the list")
     create.add_argument("--expires-in", type=_duration, metavar="90d", help="s, m, h or d; never by default")
-    create.set_defaults(run=_create)
-    commands.add_parser("list", help="list the keys, without their secrets").set_defaults(run=_list)
+    create.set_defaults(do=_create)
+    commands.add_parser("list", help="list the keys, without their secrets").set_defaults(do=_list)
     rotate = commands.add_parser("rotate", help="make a key that may the same, print it, and let the old one end")
     rotate.add_argument("id", help="of the old key")
     rotate.add_argument(
         "--overlap", type=_duration, default=UNITS["d"], metavar="24h", help="how long the old one still works"
     )
-    rotate.set_defaults(run=_rotate)
+    rotate.set_defaults(do=_rotate)
     revoke = commands.add_parser("revoke", help="end a key: it works no longer, a second later at most")
     revoke.add_argument("id", help="of the key")
-    revoke.set_defaults(run=_remove)
+    revoke.set_defaults(do=_remove)
 
 
 async def _create(settings: Settings, said: argparse.Namespace) -> None:
@@ -140,7 +140,8 @@ async def _watch_token(settings: Settings, said: argparse.Namespace) -> None:
         if missing:
             raise StartError(f"watch-token: {said.user} has no run {', '.join(sorted(missing))}")
     audience, now = settings.auth.audience, time.time()
-    _say(tokens.mint(key, username=said.user, runs=said.run, audience=audience, now=now, ttl=said.ttl))
+    runs = said.run and set(said.run)
+    _say(tokens.mint(key, username=said.user, runs=runs, audience=audience, now=now, ttl=said.ttl))
 
 
 @asynccontextmanager

@@ -1,9 +1,8 @@
 """What a client needs to know before its first socket: where the hub is."""
 
 from orchestrator_api import __version__
-from orchestrator_api.addresses import host_of
 from orchestrator_api.errors import BadRequest
-from orchestrator_api.peers import Proxies
+from orchestrator_api.peers import Proxies, host_of
 from orchestrator_api.web import Answer, Request, json_response
 
 

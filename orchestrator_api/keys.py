@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from orchestrator_api.store import Reader
@@ -47,7 +47,7 @@ class ApiKey:
     """A key as it is known. users, runs: None is any; expires_at: unix seconds, None is never."""
 
     key_id: str
-    digest: bytes
+    digest: bytes = field(repr=False)
     may: frozenset[str]
     users: Scope | None
     runs: Scope | None

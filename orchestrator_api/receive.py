@@ -44,8 +44,6 @@ class Receiver:
         if not request.caller.covers(append.username, append.run_id):
             raise Forbidden("run_id", "must be in this key's scope: without one it is made of the workflow's name")
         stored = await self._store(append)
-        if not request.caller.covers(append.username, stored.run_id):  # another key's, of the same Idempotency-Key
-            raise run_unknown(stored.run_id)
         self._remember(stored.run_id, append.username)
         (run,) = await self._reader.fetch("runs", [stored.run_id])
         location = {"Location": f"/api/v1/runs/{stored.run_id}"}

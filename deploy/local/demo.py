@@ -45,6 +45,8 @@ def main(arguments: list[str]) -> int:
     if not folder.is_dir():
         raise LocalError(f"FOLDER: {folder} is not a directory")
     environment = Environment.from_env(os.environ)
+    if environment.proven:
+        raise LocalError("the demo has no token: run it without the AUTH_... variables and WATCH_TOKEN_KEY")
     with stack(environment):
         try:
             return asyncio.run(demonstrate(environment, folder))

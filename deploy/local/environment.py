@@ -1,6 +1,7 @@
 """What ./dev run was asked for, read once from the environment and checked before anything is started."""
 
 import errno
+import ipaddress
 import os
 import socket
 import sys
@@ -16,6 +17,8 @@ PORTS = {"API_PORT": 8081, "API_ADMIN_PORT": 8082, "FANOUT_PORT": 8085, "FANOUT_
 ADMIN_STEP = 10  # from the admin port of one process to that of the next of its kind
 # An API process has up to 11 connections to PostgreSQL (8 readers, 2 lanes, readiness), which takes 97 by default.
 MOST_PROCESSES = 8
+ISSUER_KEYS = ("AUTH_HMAC_KEY", "AUTH_PUBLIC_KEY", "AUTH_JWKS_URL")
+MINTS = ("AUTH_HMAC_KEY", "WATCH_TOKEN_KEY")  # with one of these the API makes tokens itself
 DEFAULT_BIND = "127.0.0.1"  # a developer's stack is nobody else's business
 DEFAULT_DATA = ".data"  # below the checkout, git-ignored
 
@@ -48,6 +51,28 @@ class Environment:
             given=environ,
             processes=processes,
         )
+
+    @property
+    def proven(self) -> bool:
+        """Tokens say who asks: some key is given."""
+        return any(self.given.get(name) for name in (*ISSUER_KEYS, *MINTS))
+
+    @property
+    def mints(self) -> bool:
+        """The API can make tokens."""
+        return any(self.given.get(name) for name in MINTS)
+
+    def check_bind(self) -> None:
+        """LocalError where everybody who reaches us would be believed to be whoever they say, and nobody wants that."""
+        try:
+            alone = ipaddress.ip_address(self.bind.partition("%")[0]).is_loopback
+        except ValueError:
+            alone = self.bind.lower() == "localhost"
+        if not (alone or self.proven or self.given.get("ALLOW_INSECURE_USERNAME") == "1"):
+            raise LocalError(
+                f"BIND={self.bind} is reachable by others and no key is configured: set AUTH_HMAC_KEY,"
+                " or ALLOW_INSECURE_USERNAME=1 to let everybody be whoever they say they are"
+            )
 
     @property
     def host(self) -> str:

@@ -7,9 +7,12 @@ import contextlib
 import http.client
 import os
 import re
+import shlex
+import signal
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -19,6 +22,7 @@ from deploy.local.environment import MOST_PROCESSES, Environment
 from deploy.local.errors import LocalError
 from deploy.local.place import CHECKOUT, DataDirectory
 from deploy.local.postgres import Postgres
+from deploy.local.process import spawn, stop
 from deploy.local.supervise import StopRequested, Supervisor, ending, procfile
 from deploy.local.valkey import Valkey
 
@@ -26,6 +30,8 @@ BIN_DIR = Path(sys.executable).parent
 SERVICES = {"api": "API", "fanout": "FANOUT"}  # in this order, stopped in the other; what their ports begin with
 RELEASE_SECONDS = 120.0  # a migration of a developer's data; the first takes 0.1 s
 READY_SECONDS = 30.0  # both are ready within 1 s when nothing is wrong
+HUB_KEY = "FANOUT_HISTORY_KEY"
+LAST_SECONDS = 5.0  # for a killed command to be gone
 LOOK_SECONDS = 0.1  # between two looks at /readyz
 ANSWER_SECONDS = 2.0  # a /readyz that takes longer is not ready
 
@@ -43,6 +49,7 @@ class Stores:
 def main(arguments: list[str]) -> int:
     """Run until a signal (0) or until something dies (1, which thing in one line)."""
     environment = Environment.from_env(os.environ, processes_of(arguments))
+    environment.check_bind()
     try:
         with contextlib.ExitStack() as stack:
             # Outermost for its signal handlers: until the last server is stopped, no signal may end us.
@@ -111,9 +118,33 @@ def start_services(environment: Environment, stores: Stores, supervisor: Supervi
     code = supervisor.finish("release", RELEASE_SECONDS)
     if code != 0:
         raise LocalError(f"release {ending(code)}; its reason is above")
+    # The hub's key is for the hub alone.
+    hub = {HUB_KEY: hub_key(environ, supervisor)} if environment.proven and not environ.get(HUB_KEY) else {}
     for name, _, process in instances(environment):
-        supervisor.start(name, commands[name.partition(".")[0]], environment.for_process(environ, process))
+        service = name.partition(".")[0]
+        own = {**environment.for_process(environ, process), **(hub if service == "fanout" else {})}
+        supervisor.start(name, commands[service], own)
     wait_until_ready(environment, supervisor)
+
+
+def hub_key(environ: Mapping[str, str], supervisor: Supervisor) -> str:
+    """A new API key for the hub, good for a day: it is nowhere but in the hub's environment."""
+    command = [sys.executable, "-m", "orchestrator_api", "keys", "create", "--may", "hub"]
+    with tempfile.TemporaryFile() as output:
+        process = spawn(
+            [*command, "--name", "./dev run", "--expires-in", "1d"], output=output, environ=environ, cwd=CHECKOUT
+        )
+        try:
+            deadline = time.monotonic() + RELEASE_SECONDS
+            while process.poll() is None and time.monotonic() < deadline:
+                supervisor.pump(LOOK_SECONDS)
+        finally:
+            code = stop(process, ((signal.SIGKILL, LAST_SECONDS),)) if process.poll() is None else process.returncode
+        output.seek(0)
+        said = output.read().decode(errors="replace").strip()
+    if code != 0:
+        raise LocalError(f"making the hub's key {ending(code)}: {said}")
+    return said
 
 
 def instances(environment: Environment) -> Iterator[tuple[str, str, int]]:
@@ -166,6 +197,16 @@ def without_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{login.partition(':')[0]}:...@{host}"))
 
 
+def proofs(environment: Environment, stores: Stores) -> str:
+    """For the banner, where tokens are wanted: the lines that make a token and a worker's key."""
+    python = os.path.relpath(BIN_DIR / "python")
+    url = "'...'" if environment.database_url else shlex.quote(stores.database_url)
+    make = f"DATABASE_URL={url} {python} -m orchestrator_api"
+    token = f"$({make} watch-token --user alice)" if environment.mints else "'...'  # your issuer's, of alice"
+    key = f"$({make} keys create --may write --may read --user alice --expires-in 1d)"
+    return f"  token      TOKEN={token}\n  key        KEY={key}\n"
+
+
 def banner(environment: Environment, stores: Stores) -> str:
     """Where everything is, and a command to copy for each thing to try."""
     api, fanout = environment.url("API_PORT"), environment.url("FANOUT_PORT", scheme="ws")
@@ -178,7 +219,13 @@ def banner(environment: Environment, stores: Stores) -> str:
         ", ".join(environment.url(f"{ports}_ADMIN_PORT", process=process) for process in range(environment.processes))
         for ports in SERVICES.values()
     )
-    page = "" if environment.given.get("PAGE") == "off" else f"  page       {api}/\n"
+    shown = environment.given.get("PAGE") or ("off" if environment.proven else "on")
+    page = "" if shown == "off" else f"  page       {api}/\n"
+    terminal, token, watch, key = "another terminal", "", f"{websockets} '{fanout}/ws?username=alice'", ""
+    if environment.proven:
+        terminal, token = "another terminal that has this one's keys", proofs(environment, stores)
+        watch = f'curl -sSN -H "Authorization: Bearer $TOKEN" {environment.url("FANOUT_PORT")}/sse'
+        key = '-H "Authorization: Bearer $KEY" '
     return f"""
 Runfeed is ready.
 
@@ -187,12 +234,12 @@ Runfeed is ready.
   API        {api}   (metrics, readiness: {api_admin})
   fanout     {fanout}     (metrics, readiness: {fanout_admin})
 
-Try it: the page in a browser, each other line in another terminal:
+Try it: the page in a browser, each other line in {terminal}:
 
-{page}  watch      {websockets} '{fanout}/ws?username=alice'
-  create     curl -sS {headers} -d '{{"username":"alice","run_id":"hello"}}' {api}/api/v1/runs
-  append     curl -sS {headers} -d '{{"type":"node_completed","node_id":"first"}}' {api}/api/v1/runs/hello/events
-  poll       curl -sS {api}/runs/hello/events
+{page}{token}  watch      {watch}
+  create     curl -sS {key}{headers} -d '{{"username":"alice","run_id":"hello"}}' {api}/api/v1/runs
+  append     curl -sS {key}{headers} -d '{{"type":"node_completed","node_id":"first"}}' {api}/api/v1/runs/hello/events
+  poll       curl -sS {key}{api}/runs/hello/events
   metrics    curl -sS {environment.url("FANOUT_ADMIN_PORT", "/metrics")}
   psql       {psql}
 

@@ -83,6 +83,32 @@ def test_examples_work(stack: tuple[Program, dict[str, str]], tmp_path: Path) ->
     assert shell(f"{shown['psql']} -Atc 'SELECT count(*) FROM events'", environ) == "1\n"
 
 
+def test_with_a_key(data_directories: Callable[[str], DataDirectory], tmp_path: Path) -> None:
+    """With a key one command starts all the same, and what it shows works: a token, a worker's key, a stream."""
+    data = data_directories("dev-run-key")
+    data.create()
+    key = "a secret of the tests, thirty-two bytes long"
+    environ = clean_environ(**free_ports(), RUNFEED_DATA=str(data.path), AUTH_HMAC_KEY=key)
+    with program([CHECKOUT / "dev", "run"], environ, data.path / "run.log") as running:
+        output = running.says(READY)
+        there = clean_environ(AUTH_HMAC_KEY=key)
+        shown = examples(output)
+        assert sorted(shown) == ["append", "create", "key", "metrics", "poll", "psql", "token", "watch"]
+        for name in ("token", "key"):
+            variable, _, command = shown[name].partition("=")
+            there[variable] = shell(f"printf %s {command}", there)
+        with program(["/bin/sh", "-c", shown["watch"]], there, tmp_path / "watch.log") as watching:
+            watching.says(": connected")
+            assert '"run_id":"hello"' in shell(shown["create"], there)
+            assert '"events":[{"id":1,"seq":1}]' in shell(shown["append"], there)
+            watching.says('"type":"node_completed"')
+        assert '"node_id":"first"' in shell(shown["poll"], there)
+        assert call(environ["API_PORT"], "GET", "/runs/hello").status == 401
+        said = running.output()
+    assert key not in said
+    assert "rfk_" not in said
+
+
 def test_round_trip(stack: tuple[Program, dict[str, str]]) -> None:
     """What a worker reports is on the socket as the very bytes that the poll returns."""
     _, environ = stack

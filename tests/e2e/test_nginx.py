@@ -83,7 +83,7 @@ def proxy(migrated_database_url: str, redis_url: str, tmp_path: Path) -> Iterato
     prefix, port = tmp_path / "nginx", steady_port()
     prefix.mkdir()
     names = {**PINGS, "ALLOWED_ORIGINS": "https://app.example"}
-    names |= {"PUBLIC_HUB_URL": f"ws://127.0.0.1:{port}"}
+    names |= {"PUBLIC_HUB_URL": f"ws://127.0.0.1:{port}", "TRUSTED_PROXIES": "127.0.0.1"}
     with services(migrated_database_url, redis_url, tmp_path, **names) as environ:
         (prefix / "nginx.conf").write_text(configuration(port, environ, prefix))
         options = f"daemon off; pid {prefix}/pid; error_log {prefix}/error.log;"

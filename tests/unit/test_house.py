@@ -29,6 +29,7 @@ PURE = (
     "fanout/peers.py",
     "fanout/tokens.py",
     "orchestrator_api/addresses.py",
+    "orchestrator_api/caller.py",
     "orchestrator_api/events.py",
     "orchestrator_api/groups.py",
     "orchestrator_api/peers.py",

@@ -13,7 +13,7 @@ from tests.support import readme
 
 CHECKOUT = readme.CHECKOUT
 FOUND = sorted(map(str, [*CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("clients/*/README.md")]))
-PAGES = [CHECKOUT / name for name in ("README.md", "CHANGELOG.md", *FOUND)]
+PAGES = [CHECKOUT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md", *FOUND)]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")

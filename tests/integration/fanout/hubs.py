@@ -16,21 +16,31 @@ from typing import Any, Protocol
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from fanout.auth_config import DOCUMENTED
+
 ROOT = Path(__file__).parents[3]
 
 
 class HubProcess:
     """A `python -m fanout` on free ports."""
 
-    def __init__(self, redis_url: str, log: Path, ports: tuple[int, int], settings: dict[str, str]) -> None:
+    def __init__(
+        self, redis_url: str, log: Path, ports: tuple[int, int], settings: dict[str, str], before: tuple[str, ...] = ()
+    ) -> None:
+        """`before`: words in front of the command."""
         self.port, self.admin_port = ports
         self.log = log
         env = {name: value for name, value in os.environ.items() if not name.startswith(("FANOUT_", "PORT"))}
+        env = {name: value for name, value in env.items() if name not in [variable for variable, _, _ in DOCUMENTED]}
         env |= {"REDIS_URL": redis_url, "FANOUT_PORT": str(self.port), "FANOUT_ADMIN_PORT": str(self.admin_port)}
         env |= {"LOG_FORMAT": "json", "PYTHONWARNINGS": "error::ResourceWarning"}
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "fanout"], cwd=ROOT, env=env | settings, stdout=out, stderr=subprocess.STDOUT
+                [*before, sys.executable, "-m", "fanout"],
+                cwd=ROOT,
+                env=env | settings,
+                stdout=out,
+                stderr=subprocess.STDOUT,
             )
 
     def url(self, username: str, *runs: str) -> str:

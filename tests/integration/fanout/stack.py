@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import websockets
 
-from tests.integration.fanout.hubs import HubProcess
+from tests.integration.fanout.hubs import ROOT, HubProcess
 from tests.support import eventually
 from tests.support.processes import clean_environ, free_ports, procfile_command, ready_or_say_why
 
@@ -22,8 +23,11 @@ from tests.support.processes import clean_environ, free_ports, procfile_command,
 class Stack:
     """API, hub, a worker's HTTP session; the stores are the test's."""
 
-    def __init__(self, environ: dict[str, str], hub: HubProcess, api: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, environ: dict[str, str], hub: HubProcess, api: subprocess.Popen[bytes], key: str | None = None
+    ) -> None:
         self.environ = environ
+        self.headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self.hub = hub
         self.api = api
         self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
@@ -38,10 +42,10 @@ class Stack:
         """A plain socket of a user."""
         return websockets.connect(self.url(username, **query), max_queue=None, max_size=None)
 
-    async def post(self, path: str, body: object) -> Any:
+    async def post(self, path: str, body: object, **headers: str) -> Any:
         """A worker's call; its answer, which must be good."""
         url = f"http://127.0.0.1:{self.environ['API_PORT']}/api/v1{path}"
-        async with self.session.post(url, json=body) as answer:
+        async with self.session.post(url, json=body, headers=self.headers | headers) as answer:
             assert answer.status in (200, 201), await answer.text()
             return await answer.json()
 
@@ -67,21 +71,50 @@ class Stack:
 
 @asynccontextmanager
 async def stack(
-    database_url: str, redis_url: str, start: Any, directory: Any, hub_redis: str = "", **settings: str
+    database_url: str,
+    redis_url: str,
+    start: Any,
+    directory: Any,
+    hub_redis: str = "",
+    proof: dict[str, str] | None = None,
+    **settings: str,
 ) -> AsyncIterator[Stack]:
-    """A running stack; `start` is the fixture start_any_hub; `hub_redis`: the hub's Redis, when it is another way."""
-    environ = clean_environ(**free_ports(), DATABASE_URL=database_url, REDIS_URL=redis_url)
+    """A running stack; `start` is the fixture start_any_hub; `hub_redis`: the hub's Redis, when it is another way.
+
+    `proof`: what both services are told of tokens; the worker's session has an API key then, as the hub has.
+    """
+    environ = clean_environ(**free_ports(), DATABASE_URL=database_url, REDIS_URL=redis_url, **(proof or {}))
+    key = await asyncio.to_thread(api_key, environ) if proof else None
     with procfile_command("api", environ, directory / "api.log") as api:
-        names = {"FANOUT_HISTORY_URL": f"http://127.0.0.1:{environ['API_PORT']}", "FANOUT_DRAIN": "0"} | settings
+        names = (
+            {"FANOUT_HISTORY_URL": f"http://127.0.0.1:{environ['API_PORT']}", "FANOUT_DRAIN": "0"}
+            | (proof or {})
+            | settings
+        )
+        names |= {} if key is None else {"FANOUT_HISTORY_KEY": key}
         hub = start(hub_redis or redis_url, **names)
         ready_or_say_why(api, environ["API_ADMIN_PORT"])
-        running = Stack(environ, hub, api.process)
+        running = Stack(environ | names, hub, api.process, key)
         try:
             await eventually(hub.ready, within=10)
             yield running
         finally:
             await running.session.close()
             await asyncio.to_thread(hub.stop)
+
+
+def command(environ: dict[str, str], *words: str) -> str:
+    """What a command of the API's prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator_api", *words], cwd=ROOT, env=environ, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().strip()
+
+
+def api_key(environ: dict[str, str]) -> str:
+    """A key that may everything."""
+    return command(environ, "keys", "create", "--may", "hub,write,mint,revoke", "--all")
 
 
 def proxied(redis_url: str, port: int) -> str:

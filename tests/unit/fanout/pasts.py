@@ -3,17 +3,22 @@
 import asyncio
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
 from fanout.deliver import Connection
+from fanout.door import OPEN
 from fanout.errors import CursorUnknown, HistoryAway
-from fanout.history import Heads, History, Page, Pages, Run
+from fanout.history import Heads, History, Page, Pages, Redeemed, Revocation, Revoked, Run
 from fanout.hub import Hub
 from fanout.metrics import Metrics
 from fanout.pings import Wheel
+from fanout.revoked import PAGE
 from fanout.route import Router
 from fanout.settings import Settings
+from tests.support import eventually
+from tests.unit.fanout.proofs import bearer
 from tests.unit.fanout.worlds import Memory, say
 
 HEAD = (
@@ -39,6 +44,9 @@ class Past(History):
         self.gate.set()
         self.asked: list[tuple[str, object]] = []
         self.most = 10**6
+        self.revoked: list[Revocation] = []
+        self.revoked_epoch = "r1"
+        self.tickets: dict[tuple[str, str | None], Redeemed] = {}
 
     def append(self, username: str, count: int = 1, size: int = 1) -> None:
         """Commit events."""
@@ -84,6 +92,19 @@ class Past(History):
         await self.gate.wait()
         return Run(run_id, self.owners[run_id], "running") if run_id in self.owners else None
 
+    async def revocations(self, after: int) -> Revoked:
+        """A page of what was taken back; the numbers are places."""
+        await self._answered("revocations", after)
+        found = self.revoked[after : after + PAGE]
+        return Revoked(self.revoked_epoch, found, after + len(found))
+
+    async def redeem(self, ticket: str, origin: str | None) -> Redeemed | None:
+        """A ticket of the page that it was made for, once; the answer may be late."""
+        await self._answered("redeem", ticket)
+        found = self.tickets.pop((ticket, origin), None)
+        await self.gate.wait()
+        return found
+
     def _page(self, username: str, after: int) -> Page:
         log = self.log.get(username, [])
         events = log[after : after + self.most]
@@ -104,6 +125,7 @@ class Standing:
         hub = self.hub
         for stage in (hub.joins.run(), hub.catch_up.watch(), hub.catch_up.heal()):
             self._stages.append(asyncio.create_task(stage))
+        await hub.guard.verification.revoked.read()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -116,7 +138,19 @@ class Standing:
     def connect(self, target: str = "/ws?username=alice", more: str = "") -> tuple[Connection, Memory]:
         """A connection that has sent its request."""
         transport = Memory()
+        transport.peer = ("192.0.2.1", 1000)
         return self.say(transport, target, more), transport
+
+    def clean(self) -> bool:
+        """Nobody is counted, nothing is under way, and no end is waited for."""
+        found = self.hub.guard
+        return not (len(found._users) or len(found._addresses) or len(found._expiries) or found.tasks)
+
+    def turn(self, times: int) -> None:
+        """Seconds pass, for all but expiries."""
+        for _ in range(times):
+            for member in self.hub.wheel.turn():
+                member.deadline_reached()
 
     def say(
         self, transport: Memory, target: str = "/ws?username=alice", more: str = "", rest: bytes = b""
@@ -133,8 +167,36 @@ class Standing:
         self.hub.receive([[b"pmessage", b"run:*", b"run:r1", body] for body in bodies])
 
 
+async def opened(standing: Standing, target: str = "/ws", more: str = "", **claims: Any) -> tuple[Connection, Memory]:
+    """An open socket or stream of alice with a token."""
+    connection, transport = standing.connect(target, bearer(**claims) + more)
+    await eventually(lambda: connection.state == OPEN)
+    return connection, transport
+
+
+async def answered(transport: Memory) -> bytes:
+    """What was written, once something is."""
+    await eventually(lambda: transport.written)
+    return bytes(transport.written)
+
+
+async def closed(transport: Memory) -> None:
+    """A close frame was written."""
+    await eventually(lambda: code(transport))
+
+
 def ids(transport: Memory) -> list[int]:
     """The ids of the events that were written, in order; heads and control frames are left out."""
+    return [json.loads(body)["id"] for body in texts(transport) if b'"control"' not in body]
+
+
+def said(transport: Memory) -> list[dict[str, Any]]:
+    """The control frames that were written, in order."""
+    return [json.loads(body) for body in texts(transport) if b'"control"' in body]
+
+
+def texts(transport: Memory) -> list[bytes]:
+    """The text frames that were written, in order."""
     found, rest = [], bytes(transport.written).partition(b"\r\n\r\n")[2]
     while rest:
         opcode, size, start = rest[0] & 15, rest[1], 2
@@ -143,8 +205,8 @@ def ids(transport: Memory) -> list[int]:
         elif size == 127:
             size, start = int.from_bytes(rest[2:10], "big"), 10
         body, rest = rest[start : start + size], rest[start + size :]
-        if opcode == 1 and b'"control"' not in body:
-            found.append(json.loads(body)["id"])
+        if opcode == 1:
+            found.append(body)
     return found
 
 
@@ -152,3 +214,14 @@ def code(transport: Memory) -> int:
     """The code of the close frame at the end of what was written; 0: there is none."""
     at = transport.written.rfind(b"\x88")
     return int.from_bytes(transport.written[at + 2 : at + 4], "big") if at >= 0 else 0
+
+
+def reason(transport: Memory) -> str:
+    """The reason in it."""
+    return transport.written[transport.written.rfind(b"\x88") + 4 :].decode()
+
+
+def problem(transport: Memory) -> dict[str, Any]:
+    """The problem that was the answer."""
+    found: dict[str, Any] = json.loads(bytes(transport.written).partition(b"\r\n\r\n")[2])
+    return found

@@ -26,6 +26,11 @@ class Memory(asyncio.Transport):
         self.waiting = 0
         self.reads = True
         self.half_closed = self.aborted = self.paused = False
+        self.peer: tuple[str, int] | None = None
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """Only who is at the other end."""
+        return self.peer if name == "peername" else default
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Remembered by nobody."""
@@ -48,6 +53,10 @@ class Memory(asyncio.Transport):
     def is_closing(self) -> bool:
         """After an abort."""
         return self.aborted
+
+    def close(self) -> None:
+        """The end, as far as anybody here can tell."""
+        self.aborted = True
 
     def abort(self) -> None:
         """The end."""

@@ -3,6 +3,7 @@
 import pytest
 
 from deploy.local.environment import Environment
+from deploy.local.errors import LocalError
 from deploy.local.run import Stores, banner
 
 STORES = Stores(
@@ -19,6 +20,32 @@ def test_the_page_comes_first(page: str, first: str) -> None:
     assert tried[0].split()[0] == first
     assert ("  page       http://127.0.0.1:9081/" in tried) is (first == "page")
     assert not any(line.startswith("  page") for line in tried[1:])
+
+
+def test_tokens() -> None:
+    """With a key the page is not there unless it is asked for; without one of ours the token is the issuer's."""
+    shown = banner(Environment.from_env({"AUTH_HMAC_KEY": "k"}), STORES)
+    assert "watch-token --user alice" in shown
+    assert "  page " not in shown
+    assert "  page " in banner(Environment.from_env({"AUTH_HMAC_KEY": "k", "PAGE": "on"}), STORES)
+    assert "watch-token" not in banner(Environment.from_env({"AUTH_JWKS_URL": "https://id.example/keys"}), STORES)
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_loopback_needs_no_key(bind: str) -> None:
+    """On loopback nobody else comes."""
+    Environment.from_env({"BIND": bind}).check_bind()
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0", "192.0.2.1", "::", "host.example"])
+def test_beyond_loopback(bind: str) -> None:
+    """Beyond it a key is needed, or a word that says what is left without one."""
+    with pytest.raises(
+        LocalError, match=f"^BIND={bind} is reachable by others .* set AUTH_HMAC_KEY, or ALLOW_INSECURE"
+    ):
+        Environment.from_env({"BIND": bind}).check_bind()
+    for names in ({"ALLOW_INSECURE_USERNAME": "1"}, {"AUTH_HMAC_KEY": "k"}, {"WATCH_TOKEN_KEY": "k"}):
+        Environment.from_env({"BIND": bind, **names}).check_bind()
 
 
 def test_no_password() -> None:

@@ -18,7 +18,7 @@ def test_defaults() -> None:
     assert (settings.bind, settings.port, settings.admin_port) == ("127.0.0.1", 8081, 8082)
     assert settings.allowed_origins is None
     assert settings.reuse_port is False
-    assert (settings.hub_url, settings.hub_port, settings.page) == (None, 8085, True)
+    assert (settings.hub_url, settings.hub_port, settings.page) == (None, 8085, None)
 
 
 def test_port_stands_in() -> None:
@@ -91,9 +91,13 @@ def test_no_password_in_the_refusal() -> None:
 
 
 def test_page() -> None:
-    """PAGE is on or off."""
-    assert Settings.from_env({**REQUIRED, "PAGE": "off"}).page is False
-    assert Settings.from_env({**REQUIRED, "PAGE": "on"}).page is True
+    """PAGE is on or off; unset, the page is there where no token is needed."""
+    proven = {**REQUIRED, "AUTH_HMAC_KEY": "x" * 32}
+
+    assert Settings.from_env(REQUIRED).shows_page is True
+    assert Settings.from_env(proven).shows_page is False
+    assert Settings.from_env({**REQUIRED, "PAGE": "off"}).shows_page is False
+    assert Settings.from_env({**proven, "PAGE": "on"}).shows_page is True
 
 
 def test_public_hub_url() -> None:

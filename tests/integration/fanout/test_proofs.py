@@ -1,0 +1,202 @@
+"""A hub that wants tokens, with the real API: who gets in, what they see, and when that ends."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio as redis
+import websockets
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.integration.fanout.hubs import StartAnyHub
+from tests.integration.fanout.stack import Stack, command, ids_of, stack
+from tests.support import eventually
+from tests.unit.fanout.proofs import KEY, token
+
+pytestmark = pytest.mark.any_server  # about this service, whatever the stores' versions
+
+PROOF = {"AUTH_HMAC_KEY": KEY}
+
+
+@pytest.fixture
+async def running(
+    migrated_database_url: str, redis_url: str, start_any_hub: StartAnyHub, tmp_path: Path
+) -> AsyncIterator[Stack]:
+    """A hub with a real API, both with the key of one issuer; a socket whose token has expired has half a second."""
+    async with stack(
+        migrated_database_url, redis_url, start_any_hub, tmp_path, proof=PROOF, FANOUT_AUTH_GRACE="0.5"
+    ) as found:
+        yield found
+
+
+def connect(running: Stack, username: str, path: str = "/ws", **claims: object) -> websockets.connect:
+    """A control client with a token."""
+    return websockets.connect(
+        f"ws://127.0.0.1:{running.hub.port}{path}",
+        additional_headers={"Authorization": f"Bearer {token(username, **claims)}"},
+        subprotocols=[websockets.Subprotocol("runfeed.v1")],
+    )
+
+
+async def word(own: websockets.ClientConnection, kind: str) -> dict[str, Any]:
+    """The next control frame of this type."""
+    async with asyncio.timeout(10):
+        while True:
+            frame: dict[str, Any] = json.loads(await own.recv())
+            if frame.get("control") and frame["type"] == kind:
+                return frame
+
+
+async def end(own: websockets.ClientConnection) -> tuple[int | None, str | None]:
+    """Code and reason of the close that comes."""
+    with suppress(ConnectionClosed):
+        async with asyncio.timeout(10):
+            while True:
+                await own.recv()
+    return own.close_code, own.close_reason
+
+
+async def test_feed_of_ones_own(running: Stack, name: str) -> None:
+    """Somebody sees the events of their own feed, none of another's, live and from history, on every way in."""
+    await running.append(name, 3)
+    other = name + "x"
+    ticket = (await running.post("/tickets", {"username": name}))["ticket"]
+    base = f"ws://127.0.0.1:{running.hub.port}"
+    async with (
+        connect(running, name, "/ws?after=0") as by_header,
+        websockets.connect(f"{base}/ws?ticket={ticket}&after=0") as by_ticket,
+        websockets.connect(f"{base}/ws?after=0") as by_message,
+        connect(running, other) as another,
+    ):
+        watch = await asyncio.to_thread(command, running.environ, "watch-token", "--user", name)
+        await by_message.send(json.dumps({"type": "auth", "token": watch}))
+        await word(another, "connected")
+        await word(by_header, "connected")
+        await running.append(other, 1)
+        await running.append(name, 2)
+        assert await ids_of(by_ticket, 5) == await ids_of(by_message, 5) == [1, 2, 3, 4, 5]
+        assert (await ids_of(another, 1)) == [1]
+
+    with pytest.raises(InvalidStatus) as again:
+        await websockets.connect(f"{base}/ws?ticket={ticket}")
+    assert again.value.response.status_code == 401
+
+
+async def test_sub_is_the_username(running: Stack, name: str) -> None:
+    """Another's name is 403, another's run the same 404 as a missing one, on sockets and streams."""
+    await running.append(name, 1)
+    mine, theirs = f"{name}x", f"{name}-run"
+    for path in ("/ws", "/sse"):
+        bodies = []
+        for target, status in (
+            (f"{path}?username={name}", 403),
+            (f"{path}/runs/{theirs}", 404),
+            (f"{path}/runs/missing", 404),
+        ):
+            answer = await get(running, target, Authorization=f"Bearer {token(mine)}")
+            assert answer[0] == status, answer
+            bodies.append(answer[1])
+        assert bodies[1] == bodies[2]
+
+
+async def get(running: Stack, target: str, **headers: str) -> tuple[int, str]:
+    """Status and body of a request that is refused."""
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    }
+    url = f"http://127.0.0.1:{running.hub.port}{target}"
+    async with running.session.get(url, headers=upgrade | headers) as answer:
+        return answer.status, await answer.text()
+
+
+async def test_expired_in_the_middle(running: Stack, name: str) -> None:
+    """A token that ends in the middle is told, prolonged by a new one, and at last the end of its socket."""
+    async with connect(running, name, exp=time.time() + 1) as own, connect(running, name, exp=time.time() + 1) as idle:
+        assert (await word(own, "auth_expiring"))["closes_in_ms"] == 500
+        await own.send(json.dumps({"type": "auth", "token": token(name, exp=time.time() + 2.5)}))
+        assert (await word(own, "authenticated"))["expires_at"] > time.time()
+        await running.append(name, 1)
+        assert await end(idle) == (4401, "token_expired")
+        assert await ids_of_events(own, 1) == [1]
+        await word(own, "auth_expiring")
+        assert await end(own) == (4401, "token_expired")
+
+    url = f"http://127.0.0.1:{running.hub.port}/sse"
+    headers = {"Authorization": f"Bearer {token(name, exp=time.time() + 1)}"}
+    async with asyncio.timeout(10), running.session.get(url, headers=headers) as stream:
+        assert (await stream.text()).endswith(
+            'event: token_expired\ndata: {"control":true,"type":"token_expired","reason":"expired"}\n\n'
+        )
+
+
+async def ids_of_events(own: websockets.ClientConnection, count: int) -> list[int]:
+    """The ids of the next events."""
+    found: list[int] = []
+    async with asyncio.timeout(10):
+        while len(found) < count:
+            frame = json.loads(await own.recv())
+            if not frame.get("control"):
+                found.append(frame["id"])
+    return found
+
+
+async def test_revoked_in_the_middle(running: Stack, redis_url: str, start_any_hub: StartAnyHub, name: str) -> None:
+    """What is revoked ends within seconds and stays so: after FLUSHALL, and on a hub that was started since."""
+    shown = token(name)
+    async with connect(running, name) as own, connect(running, name + "x") as other:
+        await word(own, "connected")
+        await running.post("/revocations", {"username": name})
+        assert await end(own) == (4401, "token_revoked")
+        await running.append(name + "x", 1)
+        assert await ids_of_events(other, 1) == [1]
+    async with await redis.Redis.from_url(redis_url) as client:
+        await client.execute_command("FLUSHALL")
+    names = {name: running.environ[name] for name in ("FANOUT_HISTORY_URL", "FANOUT_HISTORY_KEY", "AUTH_HMAC_KEY")}
+    restarted = start_any_hub(redis_url, FANOUT_DRAIN="0", **names)
+    await eventually(restarted.ready, within=10)
+    for hub in (running.hub, restarted):
+        with pytest.raises(InvalidStatus) as refused:
+            await websockets.connect(
+                f"ws://127.0.0.1:{hub.port}/ws", additional_headers={"Authorization": f"Bearer {shown}"}
+            )
+        assert refused.value.response.status_code == 401
+        assert json.loads(refused.value.response.body or b"")["code"] == "token_revoked"
+        assert hub.metric("fanout_revocations_known") == 1
+    restarted.stop()
+
+
+async def test_ready_with_the_list(running: Stack, redis_url: str, start_any_hub: StartAnyHub, name: str) -> None:
+    """A hub that cannot read what was revoked is not ready and takes nobody; once it was read, an old list holds."""
+    running.api.terminate()
+    await asyncio.to_thread(running.api.wait)
+    names = {name: running.environ[name] for name in ("FANOUT_HISTORY_URL", "FANOUT_HISTORY_KEY", "AUTH_HMAC_KEY")}
+    late = start_any_hub(redis_url, FANOUT_DRAIN="0", **names)
+    await eventually(lambda: late.admin("/readyz")[0] == 503, within=10)
+    assert "revocations" in json.loads(late.admin("/readyz")[1])["degraded"]
+    with pytest.raises(InvalidStatus) as refused:
+        await websockets.connect(
+            f"ws://127.0.0.1:{late.port}/ws", additional_headers={"Authorization": f"Bearer {token(name)}"}
+        )
+    assert refused.value.response.status_code == 503
+    late.stop()
+    await eventually(lambda: "revocations" in running.hub.admin("/readyz")[1], within=20)
+
+    assert running.hub.ready()
+    async with connect(running, name) as own:
+        await word(own, "connected")
+
+
+async def test_health(running: Stack) -> None:
+    """Health says that tokens are wanted, on both ports."""
+    assert json.loads(running.hub.admin("/healthz")[1]) == {"status": "ok", "auth": "jwt"}
+    async with running.session.get(f"http://127.0.0.1:{running.hub.port}/healthz") as answer:
+        assert await answer.json() == {"status": "ok", "auth": "jwt"}
+    assert running.hub.metric("fanout_auth_insecure") == 0

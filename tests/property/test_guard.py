@@ -1,0 +1,160 @@
+"""fanout.guard: in whatever order things happen, nobody is let in without a token, and nothing is left of anybody."""
+
+import asyncio
+import time
+from typing import Any
+
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from fanout import guard
+from fanout.deliver import Connection
+from fanout.door import AUTH, CLOSING, OPEN, WAITING
+from fanout.history import Redeemed, Revocation
+from tests.integration.fanout.hubs import client_frame
+from tests.unit.fanout.pasts import Standing
+from tests.unit.fanout.proofs import OURS, TICKET, auth, bearer, message, token
+from tests.unit.fanout.worlds import PING, Memory, say
+
+REQUESTS = (
+    ("/ws", ""),
+    ("/ws", OURS),
+    ("/ws", "{bearer}"),
+    ("/ws?after=1", "{bearer}" + OURS),
+    ("/ws/runs/r1", "{bearer}"),
+    ("/sse?after=0", "{bearer}"),
+    (f"/ws?ticket={TICKET}", ""),
+    ("/sse", "Authorization: Bearer x.y.z\r\n"),
+    ("/ws?username=bob", "{bearer}"),
+    ("/healthz", ""),
+)
+WORDS = ("token", "short", "bad", "other", "ping", "text", "close", "half", "fragment", "garbage")
+STEPS = st.one_of(
+    st.tuples(st.just("connect"), st.sampled_from(REQUESTS)),
+    st.tuples(st.just("connect"), st.sampled_from(REQUESTS)),
+    st.tuples(st.just("say"), st.integers(0, 5), st.sampled_from(WORDS)),
+    st.tuples(st.just("end"), st.integers(0, 5), st.sampled_from(("lost", "eof"))),
+    st.tuples(st.sampled_from(("turn", "expire", "revoke", "hold", "open", "away", "publish", "drain"))),
+)
+
+
+def words(kind: str) -> bytes:
+    """What a client sends."""
+    if kind in ("token", "short", "other"):
+        return message(token("bob" if kind == "other" else "alice", exp=time.time() + (1 if kind == "short" else 60)))
+    return {
+        "bad": message("x.y.z"),
+        "ping": PING,
+        "text": client_frame(1, b"hello"),
+        "close": client_frame(8, b"\x03\xe8"),
+        "half": message("x.y.z")[:20],
+        "fragment": client_frame(1, b'{"type"', fin=False),
+        "garbage": b"\xff\xff",
+    }[kind]
+
+
+class Player:
+    """Plays steps on a hub."""
+
+    def __init__(self, standing: Standing) -> None:
+        self.standing = standing
+        self.peers: list[tuple[Connection, Memory]] = []
+        self.now = time.time()
+
+    async def play(self, step: tuple[Any, ...]) -> None:
+        """One step."""
+        standing, (kind, *rest) = self.standing, step
+        if kind == "connect":
+            target, more = rest[0]
+            self.peers.append(standing.connect(target, more.format(bearer=bearer())))
+        elif kind in ("say", "end") and rest[0] < len(self.peers):
+            connection, transport = self.peers[rest[0]]
+            if connection not in standing.hub.connections or transport.aborted:
+                return
+            if kind == "end":
+                connection.eof_received() if rest[1] == "eof" else connection.connection_lost(None)
+            elif not transport.paused:
+                say(connection, words(rest[1]))
+        else:
+            await self.happen(kind)
+
+    async def happen(self, kind: str) -> None:
+        """What happens to all of them."""
+        standing = self.standing
+        if kind == "turn":
+            standing.turn(3)
+        elif kind == "expire":
+            self.now += 40
+            standing.hub.guard.turn()
+        elif kind == "revoke":
+            standing.past.revoked.append(Revocation(username="alice", before=time.time() + 1))
+            standing.past.away = False
+            await standing.hub.guard.verification.revoked.read()
+        elif kind == "hold":
+            standing.past.gate.clear()
+        elif kind == "open":
+            standing.past.gate.set()
+        elif kind == "away":
+            standing.past.away = not standing.past.away
+        elif kind == "publish":
+            standing.publish(1, 2)
+        elif kind == "drain":
+            standing.hub.draining = True
+            for connection in list(standing.hub.connections):
+                connection.close(1012, "restarting")
+                connection.refuse_waiting(standing.hub.guard.late(connection))
+
+
+def consistent(standing: Standing) -> None:
+    """What is counted is what there is, and nobody whose token was not verified is anywhere."""
+    judge = standing.hub.guard
+    seated = 0
+    for connection in standing.hub.connections:
+        guest = connection.guest
+        assert guest is not None
+        if connection.state in (OPEN, WAITING) and guest.task is None:
+            assert guest.principal is not None
+            assert guest.username == connection.admission.username == guest.principal.username
+        if connection.state in (AUTH, CLOSING):
+            assert guest.username == ""
+        seated += guest.username != ""
+    assert seated == sum(judge._users.of(name) for name in ("alice", "bob"))
+    assert judge._addresses.of("192.0.2.1") == len(standing.hub.connections)
+    assert all(connection.state == OPEN for connection in standing.hub.sockets)
+
+
+async def played(steps: list[tuple[tuple[Any, ...], int]]) -> int:
+    """Play all, then let everybody go; how many were open at some time."""
+    async with Standing(auth=auth(), sockets_per_user=2, messages_per_min=3) as standing:
+        standing.past.append("alice", 2)
+        standing.past.owners["r1"] = "alice"
+        standing.past.tickets[TICKET, None] = Redeemed("alice", None, time.time() + 60)
+        player = Player(standing)
+        before, guard.time = guard.time, lambda: player.now  # type: ignore[attr-defined]
+        try:
+            for step, turns in steps:
+                await player.play(step)
+                consistent(standing)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                consistent(standing)
+        finally:
+            guard.time = before  # type: ignore[attr-defined]
+        for connection in list(standing.hub.connections):
+            connection.connection_lost(None)
+        standing.past.gate.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+        assert standing.clean()
+        assert not standing.hub.connections
+        assert len(standing.hub.joins) == 0
+        assert len(standing.hub.wheel) == 0
+        return standing.hub.metrics.opened
+
+
+@given(st.lists(st.tuples(STEPS, st.integers(0, 6)), min_size=3, max_size=25))
+@settings(max_examples=300, deadline=None)
+def test_nothing_is_left(steps: list[tuple[tuple[Any, ...], int]]) -> None:
+    """After any history of connections nobody is counted, no task runs and no deadline waits."""
+    event("opened" if asyncio.run(played(steps)) else "none opened")

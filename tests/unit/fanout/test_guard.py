@@ -1,0 +1,272 @@
+"""fanout.guard: who may, by which credential, and how everybody else is refused."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from fanout.door import AUTH, CLOSING, OPEN
+from fanout.history import Redeemed
+from tests.integration.fanout.hubs import client_frame
+from tests.support import eventually
+from tests.unit.fanout.pasts import Standing, answered, closed, code, ids, problem, reason, said
+from tests.unit.fanout.proofs import OURS, TICKET, auth, bearer, message, token
+from tests.unit.fanout.worlds import PING, Memory, say
+
+
+@pytest.fixture
+async def proven() -> AsyncIterator[Standing]:
+    """A hub with a history that wants tokens."""
+    async with Standing(auth=auth()) as found:
+        yield found
+
+
+@pytest.mark.parametrize("target", ["/ws", "/ws?username=alice", "/sse", "/sse?username=alice&named=1"])
+async def test_header(proven: Standing, target: str) -> None:
+    """A token in the header is enough, with or without the name that it is of."""
+    connection, transport = proven.connect(target, bearer())
+    await answered(transport)
+
+    assert (connection.state, connection.admission.username) == (OPEN, "alice")
+    assert bytes(transport.written[9:12]) == (b"200" if "sse" in target else b"101")
+    proven.publish(1)
+    assert b'"id": 1' in transport.written
+
+
+async def test_subprotocol(proven: Standing) -> None:
+    """A token beside runfeed.v1 is taken, and not told back."""
+    offer = f"Sec-WebSocket-Protocol: runfeed.v1, bearer.{token()}\r\n"
+    connection, transport = proven.connect("/ws", offer)
+
+    assert b"\r\nSec-WebSocket-Protocol: runfeed.v1\r\n\r\n" in await answered(transport)
+    assert (connection.state, connection.admission.username) == (OPEN, "alice")
+
+
+async def test_ticket(proven: Standing) -> None:
+    """A ticket is used once, of the page that it was made for; the second time it is nothing."""
+    end = time.time() + 60
+    proven.past.tickets[TICKET, "http://localhost"] = Redeemed("alice", ["r1"], end)
+    foreign = proven.connect(f"/ws?ticket={TICKET}")[1]
+    assert (await answered(foreign)).startswith(b"HTTP/1.1 401 ")
+    connection, transport = proven.connect(f"/ws?ticket={TICKET}", "Origin: http://localhost\r\n")
+    assert (await answered(transport)).startswith(b"HTTP/1.1 101 ")
+    assert (connection.admission.username, connection.admission.runs) == ("alice", frozenset({"r1"}))
+    again = proven.connect(f"/ws?ticket={TICKET}", "Origin: http://localhost\r\n")[1]
+
+    assert (await answered(again)).startswith(b"HTTP/1.1 401 ")
+    assert problem(again)["code"] == "token_invalid"
+
+
+async def test_concurrent_tickets(proven: Standing) -> None:
+    """Of ten that show the same ticket at once one gets in."""
+    proven.past.tickets[TICKET, None] = Redeemed("alice", None, time.time() + 60)
+    transports = [proven.connect(f"/ws?ticket={TICKET}")[1] for _ in range(10)]
+    await eventually(lambda: all(each.written for each in transports))
+
+    assert sorted(bytes(each.written[9:12]) for each in transports) == [b"101"] + [b"401"] * 9
+
+
+async def test_first_message(proven: Standing) -> None:
+    """Who shows nothing is answered 101, may ping, and gets a feed when the first message says whose."""
+    connection, transport = proven.connect("/ws?username=alice")
+    assert transport.written.startswith(b"HTTP/1.1 101 ")
+    say(connection, PING)
+    assert transport.written.endswith(b"\x8a\x00")
+    proven.publish(1)
+    assert proven.hub.router.feeds == {}
+    say(connection, message(token()) + PING)
+    await eventually(lambda: connection.state == OPEN)
+    proven.publish(1)
+
+    assert (ids(transport), transport.paused, len(proven.hub.sockets)) == ([1], False, 1)
+    assert proven.hub.guard._users.of("alice") == 1
+
+
+async def test_first_message_behind_the_head(proven: Standing) -> None:
+    """What is sent behind the request, before any answer, is the first message; what follows it is answered."""
+    transport = Memory()
+    connection = proven.say(transport, "/ws", rest=message(token()) + PING + client_frame(1, b"hello"))
+    await eventually(lambda: connection.state == OPEN)
+
+    assert b"\x8a\x00" in transport.written
+    say(connection, PING)
+    assert transport.written.endswith(b"\x8a\x00")
+
+
+async def test_first_message_in_fragments(proven: Standing) -> None:
+    """A message may come in fragments, with a ping between them."""
+    connection, _ = proven.connect("/ws")
+    text = b'{"type":"auth","token":"%b"}' % token().encode()
+    say(connection, client_frame(1, text[:9], fin=False) + PING + client_frame(0, text[9:]))
+
+    await eventually(lambda: connection.state == OPEN)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        client_frame(1, b"hello"),
+        client_frame(1, b""),
+        client_frame(1, b'{"type":"subscribe"}'),
+        client_frame(1, b'{"type":"auth"}'),
+        client_frame(1, b'{"type":"auth","token":7}'),
+        client_frame(1, b'{"type":"auth","token":"\xff"}'),
+        client_frame(1, b"[" * 5000),
+        client_frame(2, b'{"type":"auth","token":"x"}'),
+        client_frame(2, b"\x00", fin=False),
+        client_frame(1, b"hello") + message("x"),
+        message("x") + message("x"),
+        client_frame(1, b"x" * 16_385),
+        client_frame(1, b"x" * 9000, fin=False) + client_frame(0, b"x" * 9000),
+        message("a.b.c"),
+    ],
+)
+async def test_bad_first_message(proven: Standing, first: bytes) -> None:
+    """Whatever else comes first is closed 4401, and nothing is left of it."""
+    connection, transport = proven.connect("/ws", OURS)
+    say(connection, first)
+    await eventually(lambda: connection.state == CLOSING)
+
+    assert (code(transport), reason(transport)) == (4401, "token_invalid")
+    connection.connection_lost(None)
+    await eventually(lambda: proven.clean())
+    assert proven.hub.router.feeds == {}
+
+
+async def test_no_first_message(proven: Standing) -> None:
+    """Whoever says nothing is closed 4401 after five seconds, pings or not."""
+    connection, transport = proven.connect("/ws")
+    for _ in range(5):
+        say(connection, PING)
+        proven.turn(1)
+    assert connection.state == AUTH
+    proven.turn(2)
+
+    assert (code(transport), reason(transport)) == (4401, "token_missing")
+    assert proven.hub.metrics.unproven == {"token_missing": 1}
+
+
+@pytest.mark.parametrize(
+    ("target", "more", "status", "name", "field"),
+    [
+        ("/sse", "", 401, "token_missing", None),
+        ("/ws", "Authorization: Bearer\r\n", 401, "token_invalid", None),
+        ("/ws", "Authorization: bearer nonsense\r\n", 401, "token_invalid", None),
+        ("/ws", "Authorization: Bearer rfk_abc_def\r\n", 401, "token_invalid", None),
+        ("/ws", "Authorization: Bearer a\r\nAuthorization: Bearer b\r\n", 400, "invalid", "Authorization"),
+        ("/ws", "Sec-WebSocket-Protocol: bearer.a, bearer.b\r\n", 400, "invalid", "Sec-WebSocket-Protocol"),
+        ("/ws?ticket=nonsense", "", 401, "token_invalid", None),
+        (f"/ws?ticket={TICKET}", "", 401, "token_invalid", None),
+        (f"/ws?ticket={TICKET}&ticket={TICKET}", "", 400, "invalid", "ticket"),
+        ("/ws?ticket=a.b.c", "", 400, "token_in_query", None),
+        ("/ws?token=x", "", 400, "token_in_query", None),
+        ("/sse?access_token=x", "", 400, "token_in_query", None),
+        ("/ws?JWT=x", "", 400, "token_in_query", None),
+        ("/ws?authorization=x", "", 400, "token_in_query", None),
+        ("/ws?bearer=x", "", 400, "token_in_query", None),
+        ("/ws?username=a&username=b", "", 400, "invalid", "username"),
+        ("/ws?username=", "", 400, "invalid", "username"),
+    ],
+)
+async def test_refused(proven: Standing, target: str, more: str, status: int, name: str, field: str | None) -> None:
+    """What proves nothing, or stands in the wrong place, is refused by name; 401 says how it is to be shown."""
+    transport = proven.connect(target, more)[1]
+    head = await answered(transport)
+
+    found = problem(transport)
+    assert (found["status"], found["code"], found.get("field")) == (status, name, field)
+    assert (b"\r\nWWW-Authenticate: Bearer\r\n" in head) is (status == 401)
+    if name == "token_in_query":
+        assert "POST /api/v1/tickets" in found["detail"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [({"exp": 1}, "token_expired"), ({"aud": "other"}, "token_invalid"), ({"exp": None}, "token_invalid")],
+)
+async def test_bad_token(proven: Standing, changed: dict[str, Any], name: str) -> None:
+    """A bad token is 401 by name; for runfeed.v1 it is 4401 with the name as its reason."""
+    transport = proven.connect("/ws", bearer(**changed))[1]
+    assert (await answered(transport)).startswith(b"HTTP/1.1 401 ")
+    assert problem(transport)["code"] == name
+    ours = proven.connect("/ws", bearer(**changed) + OURS)[1]
+    await answered(ours)
+
+    assert (code(ours), reason(ours)) == (4401, name)
+    assert proven.hub.metrics.unproven == {name: 2}
+
+
+@pytest.mark.parametrize("path", ["/ws", "/sse"])
+async def test_anothers_name(proven: Standing, path: str) -> None:
+    """Another's name is 403, whatever is watched there."""
+    transport = proven.connect(f"{path}?username=bob", bearer())[1]
+
+    assert (await answered(transport)).startswith(b"HTTP/1.1 403 ")
+    assert (problem(transport)["code"], problem(transport)["field"]) == ("forbidden", "username")
+    assert proven.hub.router.feeds == {}
+
+
+async def test_runs_of_a_token(proven: Standing) -> None:
+    """What a socket asks for is cut to the runs that the token names."""
+    for asked, expected in (
+        ("", {"r1", "r2"}),
+        ("?run_id=r2&run_id=r3", {"r2"}),
+        ("?run_id=r3", set()),
+    ):
+        connection, transport = proven.connect(f"/ws{asked}", bearer(run_ids=["r1", "r2"]))
+        await answered(transport)
+        assert connection.admission.runs == frozenset(expected)
+    proven.publish(1)
+    assert ids(transport) == []
+
+
+@pytest.mark.parametrize("path", ["/ws/runs", "/sse/runs"])
+async def test_paths_of_runs(proven: Standing, path: str) -> None:
+    """Another's run, one that the token does not name and one that is not there are one and the same 404."""
+    proven.past.owners = {"mine": "alice", "hers": "bob", "other": "alice"}
+    bodies = set()
+    for run in ("hers", "other", "missing"):
+        transport = proven.connect(f"{path}/{run}", bearer(run_ids=["mine", "hers", "missing"]))[1]
+        await answered(transport)
+        bodies.add(str(problem(transport)))
+    transport = proven.connect(f"{path}/mine", bearer(run_ids=["mine"]))[1]
+
+    assert (await answered(transport))[9:12] in (b"101", b"200")
+    assert len(bodies) == 1
+    assert '"404' not in bodies
+    asked = [what for call, what in proven.past.asked if call == "run"]
+    assert asked == ["hers", "missing", "mine"]
+
+
+async def test_run_path_without_a_token(proven: Standing) -> None:
+    """Without a token nothing is looked up: a run's path tells strangers nothing."""
+    proven.past.owners = {"mine": "alice"}
+    await answered(proven.connect("/sse/runs/mine")[1])
+    proven.connect("/ws/runs/mine")
+
+    assert not [call for call, _ in proven.past.asked if call == "run"]
+
+
+async def test_first_message_on_a_runs_path(proven: Standing) -> None:
+    """After the first message what is not there is a close, for whoever offered what."""
+    for more in ("", OURS):
+        connection, transport = proven.connect("/ws/runs/missing", more)
+        say(connection, message(token()))
+        await closed(transport)
+        assert code(transport) == 4404
+        assert connection.state == CLOSING
+
+
+async def test_before_the_first_list(proven: Standing) -> None:
+    """Until it is known what was taken back, no token is taken."""
+    proven.hub.guard.verification.revoked.known = None
+    transport = proven.connect("/ws", bearer())[1]
+    assert (await answered(transport)).startswith(b"HTTP/1.1 503 ")
+    assert problem(transport)["code"] == "history_away"
+    connection, ours = proven.connect("/ws", OURS)
+    say(connection, message(token()))
+    await closed(ours)
+
+    assert code(ours) == 1013
+    assert said(ours)[-1]["reason"] == "history_away"
