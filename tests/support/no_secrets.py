@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,7 +21,7 @@ LOGS = ("log", "*.log")  # names of log files below pytest's directory for tempo
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A test that has printed, logged or read a secret has failed, whatever it says itself."""
     report = yield
-    said = "\n".join(content for _, content in report.sections)
+    said = "\n".join(content for title, content in report.sections if title.endswith(report.when or ""))
     secrets.look_at(said, f"{item.nodeid} ({report.when}), what was printed or logged")
     if (found := secrets.found()) and report.passed:
         report.outcome = "failed"
@@ -31,7 +32,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture(scope="session", autouse=True)
 def no_secret_is_shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What this session's processes have printed, and what its tests were answered."""
-    with answers_looked_at():
+    with answers_looked_at(), environments_remembered():
         yield
     base = tmp_path_factory.getbasetemp()
     for pattern in LOGS:
@@ -44,11 +45,8 @@ def no_secret_is_shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 @contextmanager
 def answers_looked_at() -> Iterator[None]:
     """Every refusal and every page of metrics that a test reads with aiohttp."""
-    try:
-        from aiohttp import ClientResponse
-    except ImportError:  # fanout's unit tests also run where there is less
-        yield
-        return
+    from aiohttp import ClientResponse
+
     read = ClientResponse.read
 
     async def read_and_look(answer: aiohttp.ClientResponse) -> bytes:
@@ -59,4 +57,18 @@ def answers_looked_at() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ClientResponse, "read", read_and_look)
+        yield
+
+
+@contextmanager
+def environments_remembered() -> Iterator[None]:
+    """What any process is told in its environment is known as a secret, if it is one."""
+    begin = subprocess.Popen.__init__
+
+    def begin_and_remember(process: subprocess.Popen[bytes], *arguments: Any, **how: Any) -> None:
+        secrets.secrets_of(how.get("env") or {})
+        begin(process, *arguments, **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", begin_and_remember)
         yield

@@ -15,6 +15,7 @@ from deploy.local.process import spawn
 from deploy.local.supervise import procfile
 from fanout.auth_config import DOCUMENTED
 from tests.support.ports import steady_port
+from tests.support.secrets import look_at_log
 from tests.support.servers import alive, family, signal_all
 from tests.support.waiting import eventually_sync
 
@@ -118,11 +119,12 @@ class Program:
         eventually_sync(lambda: not self.members(), within=STOP_SECONDS)
 
     def close(self) -> None:
-        """Kill what is left."""
+        """Kill what is left; what it has said is looked through for secrets."""
         signal_all(sorted(self.members()), signal.SIGKILL)
         self.process.wait()
         if self.process.stdin is not None:
             self.process.stdin.close()
+        look_at_log(self._log)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A refusal says what is wrong and repeats nothing of what was sent: it may hold a token, and be as long as one likes."""
+"""A refusal says what is wrong and repeats nothing of what was sent: that may hold a token, and be of any length."""
 
 import pytest
 
