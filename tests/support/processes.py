@@ -15,7 +15,7 @@ from deploy.local.process import spawn
 from deploy.local.supervise import procfile
 from fanout.auth_config import DOCUMENTED
 from tests.support.ports import steady_port
-from tests.support.secrets import look_at_log
+from tests.support.secrets import look_at_log, secrets_of
 from tests.support.servers import alive, family, signal_all
 from tests.support.waiting import eventually_sync
 
@@ -65,6 +65,7 @@ class Program:
         account: Account | None = None,
     ) -> None:
         self.mark = secrets.token_hex(8)
+        secrets_of(environ)
         self._log = log
         with log.open("wb") as output:
             self.process = spawn(
