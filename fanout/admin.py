@@ -83,7 +83,7 @@ async def served(state: State, registry: CollectorRegistry, host: str, port: int
     @web.middleware
     async def judged(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in ("/healthz", "/readyz") and not state.hosts.allow(request.headers.getall("Host", [])):
-            return web.json_response({"status": 403, "code": "host_forbidden", "field": "Host"}, status=403)
+            return web.json_response({"code": "host_forbidden", "field": "Host"}, status=403)
         return await handler(request)
 
     async def healthz(_: web.Request) -> web.Response:

@@ -137,7 +137,6 @@ class Door(asyncio.BufferedProtocol):
             self._refuse_request(refusal, head)
             return
         try:
-            # Tokens, and what proxies say, stand in fields that the short way does not read.
             found = usual.read(head, hub.rules) if hub.usual else None
         except Refusal as refusal:
             self._refuse_request(refusal, head)

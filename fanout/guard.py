@@ -226,7 +226,7 @@ class Guard:
         connection.admission = admission
         connection.known()
         self._enter(connection)
-        if connection.state == WAITING:
+        if connection.state == WAITING and not connection.transport.is_closing():
             connection.transport.pause_reading()
 
     async def _renew(self, connection: Connection, guest: Guest, token: str) -> None:

@@ -61,7 +61,8 @@ class Hub:
         self.rules = handshake.Rules(
             handshake.origins(settings.allowed_origins), auth.hosts, settings.compression, not auth.insecure
         )
-        self.usual = auth.insecure and not auth.proxies.networks
+        # Tokens, and of whom a proxy speaks where addresses are counted, stand in fields that `usual` does not read.
+        self.usual = auth.insecure and not (auth.exposed and auth.proxies.networks)
         self.sockets: set[Connection] = set()
         self.connections: set[Connection] = set()
         self.draining = False

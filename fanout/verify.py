@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from time import time
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from . import credentials
 from .ask import Client
@@ -39,7 +40,8 @@ class Verification:
 
     def __init__(self, auth: AuthConfig, history: History | None, metrics: Metrics, news: Callable[[], None]) -> None:
         clock = asyncio.get_running_loop().time
-        self._url = auth.jwks_url or ""
+        url = urlsplit(auth.jwks_url or "")
+        self._url = (url if url.path else url._replace(path="/")).geturl()
         self._history = history
         self._metrics = metrics
         self._redeems = asyncio.Semaphore(REDEEMS)

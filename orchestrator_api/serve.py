@@ -194,7 +194,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     )
     rooms = Rooms(
         Receiver(recorder, reader),
-        History(reader, metrics),
+        History(reader, metrics, not auth.insecure),
         Tracer(reader, publisher.trace, publisher.api),
         Grants(reader, auth.watch_key, auth.audience),
         Config(settings.hub_url, settings.hub_port, auth.proxies),

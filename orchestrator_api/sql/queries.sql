@@ -22,6 +22,13 @@ SELECT run_id, username, workflow, metadata, status, last_seq, progress, current
     runs.updated_at, last_id AS head, first_id AS first, (SELECT epoch()) AS epoch
 FROM runs JOIN feeds USING (username) WHERE run_id = ANY ($1)
 
+-- name: runs_alike
+-- The same with one row without a run when there is none: a fifth of the work is the epoch, and a run that is not there must
+-- not be answered sooner than one that is another's. It costs some 15 us, and only where callers are told apart.
+SELECT run_id, username, workflow, metadata, status, last_seq, progress, current_step, created_at, started_at, finished_at,
+    runs.updated_at, last_id AS head, first_id AS first, epoch
+FROM (SELECT (SELECT epoch()) AS epoch) now LEFT JOIN (runs JOIN feeds USING (username)) ON run_id = ANY ($1)
+
 -- name: run_page
 -- The next events of a run after an id, up to a seq: at most $4 of them, and no more than fit in $5 bytes (but one at least).
 SELECT id, seq, tail FROM (

@@ -24,6 +24,7 @@ TWICE = ("auth_config.py", "jwks.py", "peers.py", "tokens.py")  # in both servic
 PURE = (
     "fanout/route.py",
     "fanout/feed.py",
+    "fanout/limits.py",
     "fanout/wire.py",
     "fanout/deflate.py",
     "fanout/peers.py",

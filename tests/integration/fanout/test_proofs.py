@@ -66,6 +66,7 @@ async def test_feed_of_ones_own(running: Stack, name: str) -> None:
     await running.append(name, 3)
     other = name + "x"
     ticket = (await running.post("/tickets", {"username": name}))["ticket"]
+    watch = await asyncio.to_thread(command, running.environ, "watch-token", "--user", name)
     base = f"ws://127.0.0.1:{running.hub.port}"
     async with (
         connect(running, name, "/ws?after=0") as by_header,
@@ -73,7 +74,6 @@ async def test_feed_of_ones_own(running: Stack, name: str) -> None:
         websockets.connect(f"{base}/ws?after=0") as by_message,
         connect(running, other) as another,
     ):
-        watch = await asyncio.to_thread(command, running.environ, "watch-token", "--user", name)
         await by_message.send(json.dumps({"type": "auth", "token": watch}))
         await word(another, "connected")
         await word(by_header, "connected")

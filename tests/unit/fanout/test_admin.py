@@ -60,3 +60,14 @@ def test_beacon_age() -> None:
     """The body says how long ago a beacon was heard, and null when none ever was."""
     assert state(False, True, 1.23456).readiness()[1]["beacon_age_s"] == 1.235
     assert state(False, True).readiness()[1]["beacon_age_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("recalled", "status", "degraded"),
+    [("none", 200, []), ("live", 200, []), ("old", 200, ["revocations"]), ("unknown", 503, ["revocations"])],
+)
+def test_what_was_taken_back(recalled: str, status: int, degraded: list[str]) -> None:
+    """Nobody is ready who has not read what was taken back; an old list is named, and holds."""
+    found, body = dataclasses.replace(state(False, True), recalled=lambda: recalled).readiness()
+
+    assert (found, body["degraded"]) == (status, degraded)

@@ -94,6 +94,20 @@ async def test_first_message_behind_the_head(proven: Standing) -> None:
     assert transport.written.endswith(b"\x8a\x00")
 
 
+async def test_frames_behind_the_head(proven: Standing) -> None:
+    """What is sent behind a request with a token waits until that is verified, and is then read."""
+    transport = Memory()
+    proven.past.gate.clear()
+    connection = proven.say(transport, "/ws", bearer(), rest=PING + message(token()))
+    await eventually(lambda: ("heads", ["alice"]) in proven.past.asked)
+    assert (bytes(transport.written), transport.paused) == (b"", True)
+    proven.past.gate.set()
+    await eventually(lambda: connection.state == OPEN)
+
+    assert transport.written.endswith(b"\x8a\x00")
+    assert not transport.paused
+
+
 async def test_first_message_in_fragments(proven: Standing) -> None:
     """A message may come in fragments, with a ping between them."""
     connection, _ = proven.connect("/ws")

@@ -22,12 +22,14 @@ class Asked:
     def __init__(self) -> None:
         self.status, self.body = 200, b"{}"
         self.requests: list[str] = []
+        self.authorization: list[str | None] = []
         self.history: History
         self.metrics = Metrics()
 
     async def answer(self, request: web.Request) -> web.Response:
         """Every request."""
         self.requests.append(request.raw_path)
+        self.authorization.append(request.headers.get("Authorization"))
         return web.Response(status=self.status, body=self.body)
 
 
@@ -131,3 +133,44 @@ def test_frames_of_another(event: dict[str, object]) -> None:
     """An event of another user, or without an id, is no history of ours."""
     with pytest.raises(HistoryAway):
         page(event).frames("alice", 1000)
+
+
+async def test_key(asked: Asked) -> None:
+    """A hub with a key shows it with every question; without one it shows nothing."""
+    asked.body = b'{"epoch":"e","heads":{}}'
+    await asked.history.heads([])
+    known = History(asked.history._url.removesuffix("/api/v1"), asked.metrics, "rfk_a_b")
+    await known.heads([])
+    await known.close()
+
+    assert asked.authorization == [None, "Bearer rfk_a_b"]
+
+
+async def test_revocations(asked: Asked) -> None:
+    """What was taken back is of a user or one token."""
+    asked.body = (
+        b'{"epoch":"e","next":9,"revocations":[{"number":8,"username":"a","before":1.5},{"number":9,"token_id":"j"}]}'
+    )
+    found = await asked.history.revocations(7)
+
+    assert asked.requests == ["/api/v1/revocations?after=7"]
+    assert [(each.username, each.before, each.token_id) for each in found.revocations] == [
+        ("a", 1.5, ""),
+        ("", 0.0, "j"),
+    ]
+    assert (found.epoch, found.next) == ("e", 9)
+
+
+async def test_redeem(asked: Asked) -> None:
+    """A ticket is somebody's, or nobody's; what cannot be told is neither."""
+    asked.body = b'{"username":"a","run_ids":null,"expires_at":9.5,"issued_at":1.5,"token_id":null}'
+    found = await asked.history.redeem("rft_a", None)
+    assert found is not None
+    assert (found.username, found.run_ids, found.expires_at, found.issued_at) == ("a", None, 9.5, 1.5)
+    asked.status = 404
+    assert await asked.history.redeem("rft_a", "http://a") is None
+    asked.status = 401
+    with pytest.raises(HistoryAway):
+        await asked.history.redeem("rft_a", None)
+
+    assert asked.metrics.history == {("ticket", "ok"): 1, ("ticket", "unknown"): 1, ("ticket", "away"): 1}

@@ -72,3 +72,19 @@ def test_names() -> None:
 
     assert ours
     assert all(name.startswith("fanout_") for name in ours)
+
+
+def test_reasons_are_bounded() -> None:
+    """Only reasons that are about who may are counted by name; others have their status."""
+    metrics = Metrics()
+    for code in ("token_expired", "host_forbidden", "run_unknown", "x" * 99, ""):
+        metrics.request_refused(401, code)
+    metrics.limit_refused("user")
+    metrics.jwks_fetched("ok")
+    found = scraped(metrics)
+
+    assert metrics.unproven == {"token_expired": 1, "host_forbidden": 1}
+    assert found["fanout_requests_refused_total", (("status", "401"),)] == 5
+    assert found["fanout_auth_refused_total", (("code", "token_expired"),)] == 1
+    assert found["fanout_limits_refused_total", (("limit", "user"),)] == 1
+    assert found["fanout_jwks_fetches_total", (("outcome", "ok"),)] == 1

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fanout.pings import NOWHERE, Wheel, turn
+from fanout.pings import NOWHERE, Expiries, Wheel, turn
 
 
 class Member:
@@ -95,3 +97,46 @@ async def test_turn_survives_a_member(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert late
     assert min(late) >= 0
+
+
+@given(st.lists(st.floats(0, 100), max_size=20), st.lists(st.floats(0, 30), min_size=1, max_size=20))
+def test_expiries(ends: list[float], steps: list[float]) -> None:
+    """Each end is found once, when it has passed and at most a tick later than the look after it."""
+    now = 1_000.0
+    expiries: Expiries[int] = Expiries(0.25, now)
+    for number, end in enumerate(ends):
+        expiries.put(number, now + end)
+    found: dict[int, float] = {}
+    for step in steps:
+        now += step
+        for number in expiries.due(now):
+            assert number not in found
+            assert now >= 1_000.0 + ends[number]
+            found[number] = now
+    missed = [end for number, end in enumerate(ends) if number not in found]
+
+    assert all(1_000.0 + end > now - 0.5 for end in missed)
+    assert len(expiries) == len(missed)
+
+
+def test_expiries_and_clocks() -> None:
+    """A clock that is set back makes nobody immortal, and one that leaps by years costs nothing."""
+    expiries: Expiries[str] = Expiries(0.25, 1_000.0)
+    assert expiries.due(2_000.0) == []
+    expiries.put("early", 1_500.0)
+    expiries.put("late", 9e9)
+    assert expiries.due(2_000.5) == ["early"]
+    assert expiries.due(1e11) == ["late"]
+    assert len(expiries) == 0
+
+
+def test_expiry_dropped() -> None:
+    """What was dropped does not come; dropping it twice, or what is not there, is nothing."""
+    expiries: Expiries[str] = Expiries(0.25, 0.0)
+    slot = expiries.put("a", 1.0)
+    expiries.put("b", 1.0)
+    expiries.drop("a", slot)
+    expiries.drop("a", slot)
+    expiries.drop("c", 77)
+
+    assert expiries.due(2.0) == ["b"]

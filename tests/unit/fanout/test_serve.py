@@ -6,8 +6,10 @@ from collections.abc import Coroutine
 import pytest
 from structlog.testing import capture_logs
 
+from fanout import serve
 from fanout.errors import StageEnded
-from fanout.serve import _stage
+from fanout.serve import _stage, _warn
+from tests.support import eventually
 
 
 async def ends() -> None:
@@ -47,3 +49,14 @@ async def test_cancelled_stage() -> None:
             task.cancel()
 
     assert logged == []
+
+
+async def test_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That usernames are believed is said at once, and again and again."""
+    monkeypatch.setattr(serve, "WARN", 0.001)
+    with capture_logs() as logged:
+        warning = asyncio.create_task(_warn())
+        await eventually(lambda: len(logged) > 2)
+        warning.cancel()
+
+    assert {(line["event"], line["log_level"]) for line in logged} == {("fanout.insecure_username", "warning")}

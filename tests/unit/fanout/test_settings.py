@@ -89,6 +89,12 @@ def test_port_stands_in() -> None:
         ("FANOUT_DRAIN", "-1"),
         ("FANOUT_HANDSHAKES_PER_S", "-1"),
         ("FANOUT_HANDSHAKES_PER_S", "1.5"),
+        ("FANOUT_SOCKETS_PER_USER", "many"),
+        ("FANOUT_SOCKETS_PER_ADDRESS", "-1"),
+        ("FANOUT_MESSAGES_PER_MIN", "1e3"),
+        ("FANOUT_MAX_SOCKETS", "0"),
+        ("FANOUT_AUTH_TIMEOUT", "0"),
+        ("FANOUT_AUTH_GRACE", "x"),
         ("LOG_LEVEL", "verbose"),
         ("LOG_FORMAT", "xml"),
     ],
@@ -163,3 +169,29 @@ def test_secrets_are_not_shown() -> None:
 
     assert "s3cret" not in shown
     assert "s3cret" not in str(bad.value)
+
+
+def test_history_key() -> None:
+    """Where tokens say who asks, the hub shows history a key of its own; a bad one is named and not shown."""
+    history = {"FANOUT_HISTORY_URL": "http://api:8081"}
+    proven = {"AUTH_HMAC_KEY": "k" * 32}
+    assert Settings.from_env(history).history_key is None
+    assert Settings.from_env(proven).history_key is None
+    settings = Settings.from_env({**history, **proven, "FANOUT_HISTORY_KEY": "rfk_a_secret"})
+    assert settings.history_key == "rfk_a_secret"
+    assert "rfk_a_secret" not in repr(settings)
+    with pytest.raises(SettingsError, match=r"^FANOUT_HISTORY_KEY: must be set .* keys create --may hub"):
+        Settings.from_env({**history, **proven})
+    with pytest.raises(SettingsError, match=r"^FANOUT_HISTORY_KEY: must be an API key") as bad:
+        Settings.from_env({"FANOUT_HISTORY_KEY": "rfk_a secret"})
+
+    assert "secret" not in str(bad.value)
+
+
+def test_limits() -> None:
+    """The limits as they are without a word; 0 is none, but for the process."""
+    settings = Settings()
+    assert (settings.max_sockets, settings.sockets_per_user, settings.sockets_per_address) == (20_000, 20, 100)
+    assert (settings.handshakes_per_s, settings.messages_per_min) == (200, 100)
+    assert (settings.auth_timeout, settings.auth_grace) == (5, 25)
+    assert Settings.from_env({"FANOUT_SOCKETS_PER_USER": "0"}).sockets_per_user == 0

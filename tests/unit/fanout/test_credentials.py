@@ -1,0 +1,111 @@
+"""fanout.credentials: which credential counts, and what it shows."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.datastructures import Headers
+from websockets.http11 import Request
+
+from fanout.admission import Admission
+from fanout.credentials import Credential, as_wide, granted, said, shown
+from fanout.errors import Refusal
+from fanout.tokens import Principal
+from fanout.wire import SSE, TEXT
+
+TICKET = "rft_" + "a" * 43
+
+
+def request(target: str = "/ws", *fields: tuple[str, str]) -> Request:
+    """A request."""
+    return Request(target, Headers(fields))
+
+
+def principal(username: str = "alice", runs: set[str] | None = None) -> Principal:
+    """Who a token is of."""
+    return Principal(username, None if runs is None else frozenset(runs), 9e9, 0.0, None, "runfeed")
+
+
+def test_the_first_counts() -> None:
+    """Header, subprotocol, ticket, in this order; none is a WebSocket's first message."""
+    header, offer = ("Authorization", "Bearer h"), ("Sec-WebSocket-Protocol", "runfeed.v1, bearer.s")
+    target = f"/ws?ticket={TICKET}"
+
+    assert shown(request(target, header, offer), TEXT) == Credential("h")
+    assert shown(request(target, offer), TEXT) == Credential("s")
+    assert shown(request(target, ("Origin", "http://a")), TEXT) == Credential(TICKET, True, "http://a")
+    assert shown(request(target), SSE) == Credential(TICKET, True)
+    assert shown(request("/ws?username=a"), TEXT) is None
+
+
+@pytest.mark.parametrize("value", ["Basic YTpi", "Bearerx", "Digest a"])
+def test_other_schemes(value: str) -> None:
+    """What is no bearer token is a proxy's business, and none of ours."""
+    assert shown(request("/ws", ("Authorization", value)), TEXT) is None
+    assert shown(request("/ws", ("Authorization", value), ("Authorization", "bearer  t")), TEXT) == Credential("t")
+
+
+def test_a_stream_must_show_one() -> None:
+    """A stream has no first message."""
+    with pytest.raises(Refusal) as refused:
+        shown(request("/sse"), SSE)
+
+    assert (refused.value.status, refused.value.code) == (401, "token_missing")
+
+
+@pytest.mark.parametrize("name", ["token", "Access_Token", "jwt", "authorization", "bearer"])
+def test_token_in_the_query(name: str) -> None:
+    """A token in the URL is refused, whatever it is called and whatever else is shown; its value is not repeated."""
+    with pytest.raises(Refusal) as refused:
+        shown(request(f"/ws?{name}=secret", ("Authorization", "Bearer t")), TEXT)
+
+    assert (refused.value.status, refused.value.code) == (400, "token_in_query")
+    assert "secret" not in str(refused.value)
+
+
+@given(st.binary(max_size=200))
+def test_any_message(message: bytes) -> None:
+    """Whatever a client says is a token's message or is not; nothing raises."""
+    assert isinstance(said(message), str | None)
+
+
+def test_said() -> None:
+    """Only a message of this type has a token."""
+    assert said(b'{"type":"auth","token":"t","more":[1]}') == "t"
+    assert said(b'{"type":"auth","token":null}') == ""
+    assert said(b'{"type":"other","token":"t"}') is None
+    assert said(b'"auth"') is None
+
+
+def test_granted() -> None:
+    """The name is the token's; filters are cut to its runs, and never widened."""
+    for asked, runs, expected in (
+        (None, None, None),
+        ({"a"}, None, {"a"}),
+        (None, {"a"}, {"a"}),
+        ({"a", "b"}, {"b", "c"}, {"b"}),
+        ({"a"}, {"b"}, set()),
+    ):
+        admission = Admission("", None if asked is None else frozenset(asked))
+        found = granted(admission, principal(runs=runs))
+        assert (found.username, found.runs) == ("alice", None if expected is None else frozenset(expected))
+
+
+def test_not_granted() -> None:
+    """Another's name is 403; a run that the token does not name is 404, as one that is not there."""
+    with pytest.raises(Refusal) as refused:
+        granted(Admission("bob", None), principal())
+    assert (refused.value.status, refused.value.code, refused.value.field) == (403, "forbidden", "username")
+    with pytest.raises(Refusal) as refused:
+        granted(Admission("", frozenset({"a"}), run_id="a"), principal(runs={"b"}))
+    assert (refused.value.status, refused.value.code) == (404, "run_unknown")
+
+
+def test_as_wide() -> None:
+    """A token is as wide as another if it shows all that the other does."""
+    every, some, more = principal(), principal(runs={"a"}), principal(runs={"a", "b"})
+
+    assert as_wide(every, some)
+    assert as_wide(every, every)
+    assert as_wide(more, some)
+    assert not as_wide(some, more)
+    assert not as_wide(more, every)

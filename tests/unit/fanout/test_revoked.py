@@ -1,0 +1,128 @@
+"""fanout.revoked: the list of what was taken back."""
+
+import asyncio
+
+import pytest
+
+from fanout import revoked
+from fanout.errors import HistoryAway
+from fanout.history import Revocation
+from fanout.revoked import AFRESH, STALE, Revoked
+from fanout.tokens import Principal
+from tests.support import eventually
+from tests.unit.fanout.pasts import Past
+
+
+class Listed:
+    """A list, its history, and a clock that is told the time."""
+
+    def __init__(self) -> None:
+        self.past = Past()
+        self.now = 1000.0
+        self.news = 0
+        self.list = Revoked(self.past, self.heard, lambda: self.now)
+
+    def heard(self) -> None:
+        """Something was taken back."""
+        self.news += 1
+
+    def holds(self, username: str = "alice", issued_at: float = 5.0, token_id: str | None = None) -> bool:
+        """Whether such a token is taken back."""
+        assert self.list.known is not None
+        return self.list.known.revoked(Principal(username, None, 9e9, issued_at, token_id, "runfeed"))
+
+    def asked(self) -> list[object]:
+        """The numbers that were asked behind, and forgets them."""
+        found = [what for call, what in self.past.asked if call == "revocations"]
+        self.past.asked.clear()
+        return found
+
+
+@pytest.fixture
+async def listed() -> Listed:
+    """A list that was not read."""
+    return Listed()
+
+
+async def test_only_what_is_new(listed: Listed) -> None:
+    """After the first reading what is new is asked for, and whoever wants to know is told when there is something."""
+    assert (listed.list.known, listed.list.state) == (None, "unknown")
+    listed.past.revoked.append(Revocation(username="alice", before=5.0))
+    await listed.list.read()
+    assert (listed.holds(), listed.holds(issued_at=6.0), listed.list.state, listed.news) == (True, False, "live", 1)
+    listed.past.revoked += [Revocation(username="alice", before=7.0), Revocation(token_id="j")]
+    await listed.list.read()
+    assert (listed.holds(issued_at=6.0), listed.holds("bob", token_id="j"), listed.news) == (True, True, 2)
+    await listed.list.read()
+
+    assert (listed.asked(), listed.news, listed.list.count) == ([0, 1, 3], 2, 3)
+
+
+async def test_pages(listed: Listed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long list is read to its end before anybody is told."""
+    monkeypatch.setattr(revoked, "PAGE", 2)
+    monkeypatch.setattr("tests.unit.fanout.pasts.PAGE", 2)
+    listed.past.revoked += [Revocation(token_id=str(n)) for n in range(5)]
+    await listed.list.read()
+
+    assert (listed.asked(), listed.news, listed.holds(token_id="4")) == ([0, 2, 4], 1, True)
+
+
+async def test_another_epoch(listed: Listed) -> None:
+    """Numbers of another life of the database are read from the beginning, and what it does not hold is forgotten."""
+    listed.past.revoked += [Revocation(username="alice", before=5.0), Revocation(token_id="j")]
+    await listed.list.read()
+    listed.past.revoked_epoch = "r2"
+    listed.past.revoked = [Revocation(username="bob", before=5.0)]
+    await listed.list.read()
+
+    assert (listed.holds(), listed.holds("bob"), listed.list.count) == (False, True, 1)
+    assert listed.asked() == [0, 2, 0]
+    assert listed.news == 2
+
+
+async def test_away(listed: Listed) -> None:
+    """While history is away what is known holds, and after ten seconds it is called old."""
+    listed.past.revoked.append(Revocation(username="alice", before=5.0))
+    await listed.list.read()
+    listed.past.away = True
+    for later, state in ((STALE, "live"), (STALE + 1, "old")):
+        listed.now = 1000.0 + later
+        with pytest.raises(HistoryAway):
+            await listed.list.read()
+        assert (listed.holds(), listed.list.state) == (True, state)
+    listed.past.away = False
+    await listed.list.read()
+
+    assert listed.list.state == "live"
+
+
+async def test_once_a_day(listed: Listed) -> None:
+    """Once a day the list is made anew: what history has forgotten since is forgotten here."""
+    listed.past.revoked.append(Revocation(token_id="old"))
+    await listed.list.read()
+    listed.past.revoked = []
+    listed.now += AFRESH + 1
+    await listed.list.read()
+
+    assert (listed.asked(), listed.holds(token_id="old"), listed.list.count) == ([0, 0], False, 0)
+
+
+async def test_without_history() -> None:
+    """Without a history nothing is ever taken back, and nothing is waited for."""
+    none = Revoked(None, lambda: None, lambda: 0.0)
+    await none.read()
+
+    assert none.known is not None
+    assert none.state == "none"
+
+
+async def test_watch(listed: Listed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked again and again, whatever was answered."""
+    monkeypatch.setattr(revoked, "POLL", 0.001)
+    listed.past.away = True
+    watching = asyncio.create_task(listed.list.watch())
+    await eventually(lambda: len(listed.past.asked) > 2)
+    listed.past.away = False
+    await eventually(lambda: listed.list.known is not None)
+    watching.cancel()
