@@ -140,7 +140,7 @@ class Front:
         if origin is not None:
             request.cors = self._origins.headers(origin)
         if method == "OPTIONS":
-            return self._origins.preflight()
+            return self._origins.preflight(route.allow)
         call = route.handlers.get("GET" if method == "HEAD" else method)
         if call is None:
             if not route.handlers:

@@ -186,7 +186,8 @@ class History:
         said = events.an_object(events.parse(await read_body(request)), "body")
         asked = events.an_object(said.get("after"), "after")
         if not 0 < len(asked) <= FEEDS:
-            raise BadRequest("after", f"must name 1 to {FEEDS} feeds", status=413 if asked else 422)
+            status, code = (413, "too_big") if asked else (422, "invalid")
+            raise BadRequest("after", f"must name 1 to {FEEDS} feeds", status=status, code=code)
         for username, after in asked.items():
             events.name(events.USERNAME, username, "after")
             if type(after) is not int or not 0 <= after <= MAX_ID:

@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from orchestrator_api import crash, live_page
+from orchestrator_api import crash, live_page, openapi
 from orchestrator_api.admin import Readiness, health, metrics_page
 from orchestrator_api.auth_config import AuthConfig
 from orchestrator_api.caller import HUBS, LISTS, MINTS, OPEN, READS, REVOKES, TICKETS, WRITES
@@ -200,7 +200,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         Config(settings.hub_url, settings.hub_port, auth.proxies),
         readiness,
     )
-    calls = routes(rooms, auth) + live_page.calls(live_page.built() if settings.shows_page else None)
+    calls = routes(rooms, auth) + openapi.calls() + live_page.calls(live_page.built() if settings.shows_page else None)
     opened = asyncio.Event()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(reader.close)

@@ -202,15 +202,15 @@ class Origins:
         exposed = "ETag, Retry-After, WWW-Authenticate"
         return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": exposed}
 
-    def preflight(self) -> Answer:
-        """Returns the answer to any OPTIONS request."""
+    def preflight(self, allow: str) -> Answer:
+        """Returns the answer to any OPTIONS request. allow: the methods that its path takes."""
         return Answer(
             status=204,
             headers={
                 "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
                 "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-None-Match",
                 "Access-Control-Max-Age": "600",
-                "Allow": "GET, HEAD, POST, OPTIONS",
+                "Allow": allow,
             },
         )
 

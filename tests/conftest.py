@@ -20,12 +20,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.answers import VARIABLE, Findings
 from tests.support.no_secrets import no_secret_is_shown, pytest_runtest_makereport
 from tests.support.secrets import password_of
 
@@ -39,8 +41,48 @@ __all__ = ["no_secret_is_shown", "pytest_runtest_makereport"]
 MANY_CONNECTIONS = {"max_connections": "300"}  # tests open pools of several processes at once
 
 
+OF_THE_API = CHECKOUT / "tests/integration/orchestrator_api"
+
+
+class Answers:
+    """The check of the API's answers, from the session's side. Only in the process that the others were started by."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="runfeed-answers-")
+        os.environ[VARIABLE] = self._directory.name
+        everything = not config.option.keyword and not config.option.collectonly
+        self._wanted = everything and any(OF_THE_API.is_relative_to(Path(name).resolve()) for name in config.args)
+        self._called = False
+        self._findings: Findings | None = None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Notes whether a test of the API was run at all."""
+        self._called |= report.when == "call" and OF_THE_API.name in report.nodeid.split("/")[:-1] and report.passed
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fails the session for an answer that is not as the document says, and when none was checked."""
+        self._findings = Findings.of(Path(self._directory.name))
+        nothing = self._wanted and self._called and not self._findings.answers
+        if (self._findings.faults or nothing) and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Says what was found."""
+        assert self._findings is not None
+        if self._findings.answers or (self._wanted and self._called):
+            for line in self._findings.report():
+                terminalreporter.write_line(line, red=bool(self._findings.faults) or not self._findings.answers)
+
+    def pytest_unconfigure(self) -> None:
+        """Removes what was gathered."""
+        self._directory.cleanup()
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """The marker of tests that the second lane of .ci/run leaves out."""
+    """The marker of tests that the second lane of .ci/run leaves out, and the check of all answers."""
+    if not hasattr(config, "workerinput"):  # pytest-xdist's
+        config.pluginmanager.register(Answers(config))
     # A shell starts what runs in the background deaf to Ctrl-C, and children inherit that: here it is tested.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -49,6 +49,10 @@ class Stack:
         """The URL of the page that the API serves; path: behind the `#`."""
         return f"http://127.0.0.1:{self.environ['API_PORT']}/{path and '#'}{path}"
 
+    def docs(self, call: str = "") -> str:
+        """The URL of the page that shows the API's document; call: its tag and name, to have it open."""
+        return f"http://127.0.0.1:{self.environ['API_PORT']}/api/v1/docs{call and '#/'}{call}"
+
     def new_run(self, run_id: str, username: str) -> None:
         """A worker begins a run."""
         call(self.environ["API_PORT"], "POST", "/api/v1/runs", {"run_id": run_id, "username": username})

@@ -14,12 +14,14 @@ from deploy.local.place import CHECKOUT, Account
 from deploy.local.process import spawn
 from deploy.local.supervise import procfile
 from fanout.auth_config import DOCUMENTED
+from tests.support.answers import VARIABLE
 from tests.support.ports import steady_port
 from tests.support.secrets import look_at_log, secrets_of
 from tests.support.servers import alive, family, signal_all
 from tests.support.waiting import eventually_sync
 
 BIN_DIR = Path(sys.executable).parent
+PLAIN, CHECKED = "python -m orchestrator_api", "python -m tests.support.checked_api"
 MARK = "RUNFEED_TEST_PROGRAM"  # by this name in its environment a program's processes are found again
 PORT_NAMES = ("API_PORT", "API_ADMIN_PORT", "FANOUT_PORT", "FANOUT_ADMIN_PORT")
 READY_SECONDS = 60.0  # a loaded machine; 2 s otherwise
@@ -146,8 +148,10 @@ def program(
 
 @contextmanager
 def procfile_command(name: str, environ: Mapping[str, str], log: Path) -> Iterator[Program]:
-    """Run a command of the Procfile by its name, as a Procfile runner would."""
+    """Run a command of the Procfile by its name, as a Procfile runner would. The API's answers are checked."""
     command = procfile(CHECKOUT / "Procfile")[name]
+    if name == "api" and VARIABLE in environ:
+        command = command.replace(PLAIN, CHECKED)
     with program(["/bin/sh", "-c", f"exec {command}"], environ, log) as running:
         yield running
 

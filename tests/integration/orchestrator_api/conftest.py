@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator_api.serve import Service, running
 from orchestrator_api.settings import Settings
+from tests.support.checked_api import install_in_tests
 from tests.support.secrets import secret
 from tests.support.waiting import eventually
 
@@ -55,6 +56,12 @@ class Api:
             ):
                 total += float(line.rsplit(" ", 1)[1])
         return total
+
+
+@pytest.fixture(autouse=True, scope="session")
+def checked() -> None:
+    """Whatever the service answers in these tests is held against its OpenAPI document."""
+    install_in_tests()
 
 
 @asynccontextmanager

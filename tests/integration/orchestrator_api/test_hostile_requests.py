@@ -187,6 +187,8 @@ async def test_methods_and_paths(api: Api) -> None:
             answer = await one(api, request(method, path, body=b'{"type":"a"}'))
             assert_refused(answer, 405, "method", "method_not_allowed")
             assert answer.headers["allow"] == allowed
+        options = await one(api, request("OPTIONS", path))
+        assert (options.status, options.headers["allow"]) == (204, allowed)
     for path in UNKNOWN_PATHS:
         assert_refused(await get(api, path), 404, "path", "path_unknown")
     for path in ("/runs/r1", "/runs/r1/events", "/runs?username=alice", "/healthz"):

@@ -11,6 +11,7 @@ from tests.integration.orchestrator_api.who import Proving, bearer, proving, tok
 pytestmark = pytest.mark.any_server
 
 OPEN = {"/api/v1/config", "/healthz", "/readyz", "/", "/page/{name}"}  # and nothing else
+OPEN |= {"/api/v1/openapi.json", "/api/v1/docs", "/api/v1/docs/{name}"}
 A, ALICE = "flight:1", "alice"  # a run, and whose it is
 FOREIGN = ("flight:11", "flight", "flight:1:x", "Flight:1")  # bob's, named so that a careless comparison would match
 MISSING = "nobody:1"

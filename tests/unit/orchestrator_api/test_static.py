@@ -1,4 +1,4 @@
-"""orchestrator_api/live_page.py: which files a page may have, and who gets them packed."""
+"""orchestrator_api/static.py: which files a page may have, and who gets them packed."""
 
 import gzip
 import re
@@ -7,9 +7,9 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from orchestrator_api import live_page
+from orchestrator_api import live_page, openapi, static
 from orchestrator_api.errors import StartError
-from orchestrator_api.live_page import File, accepts_gzip
+from orchestrator_api.static import File, accepts_gzip
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def page(directory: Path, **files: str) -> Path:
 
 def test_files_are_read(tmp_path: Path) -> None:
     """Every file is there by its name, as it is on the disk; what is hidden is none of the page's."""
-    found = live_page.read(page(tmp_path, app_js="1;", app_css="a{}", icon_svg="<svg/>", _DS_Store="x"))
+    found = static.read(page(tmp_path, app_js="1;", app_css="a{}", icon_svg="<svg/>", _DS_Store="x"), "")
 
     assert {name: (file.content_type, file.plain.body) for name, file in found.items()} == {
         "index.html": ("text/html; charset=utf-8", b"<!doctype html>"),
@@ -61,24 +61,26 @@ def test_unknown_type(tmp_path: Path) -> None:
     for name in ("app.exe", "LICENSE", "app.JS"):
         (tmp_path / name).mkdir()
         page(tmp_path / name).joinpath(name).write_text("x")
-        with pytest.raises(StartError, match=rf"^page/{re.escape(name)} is of an unknown type: known are \.html "):
-            live_page.read(tmp_path / name)
+        with pytest.raises(
+            StartError, match=rf"^{re.escape(name)}/{re.escape(name)} is of an unknown type: known are \.html "
+        ):
+            static.read(tmp_path / name, "")
 
 
 def test_no_text(tmp_path: Path) -> None:
     """A file that is not UTF-8 ends the start: its header would not be true."""
     page(tmp_path).joinpath("app.js").write_bytes(b"// \xff")
 
-    with pytest.raises(StartError, match=r"^page/app\.js is not UTF-8"):
-        live_page.read(tmp_path)
+    with pytest.raises(StartError, match=rf"^{tmp_path.name}/app\.js is not UTF-8"):
+        static.read(tmp_path, "")
 
 
 def test_directory_within(tmp_path: Path) -> None:
     """A directory in the page ends the start: nobody could get what is in it."""
     page(tmp_path).joinpath("assets").mkdir()
 
-    with pytest.raises(StartError, match=r"^page/assets is no file"):
-        live_page.read(tmp_path)
+    with pytest.raises(StartError, match=rf"^{tmp_path.name}/assets is no file"):
+        static.read(tmp_path, "")
 
 
 def test_not_built(tmp_path: Path) -> None:
@@ -92,27 +94,32 @@ def test_not_built(tmp_path: Path) -> None:
     ]
 
 
-def test_packed_where_it_saves() -> None:
+async def test_packed_where_it_saves() -> None:
     """Each coding has its own strong tag, which follows the content; what would grow is not packed."""
-    long, other, short = (File.of("a.js", text) for text in (b"x" * 1000, b"y" * 1000, b"x"))
+    long, other, short = (File("a.js", text) for text in (b"x" * 1000, b"y" * 1000, b"x"))
+    packed, packed_other = await long.packed(), await other.packed()
 
-    assert long.packed is not None
-    assert other.packed is not None
-    assert gzip.decompress(long.packed.body) == b"x" * 1000
-    assert long.packed.body[4:8] == bytes(4)  # the time of packing: other processes pack at others
-    assert short.packed is None
-    tags = [long.plain.tag, long.packed.tag, other.plain.tag, other.packed.tag, short.plain.tag]
+    assert gzip.decompress(packed.body) == b"x" * 1000
+    assert packed.body[4:8] == bytes(4)  # the time of packing: other processes pack at others
+    assert await long.packed() is packed
+    assert await short.packed() is short.plain
+    tags = [long.plain.tag, packed.tag, other.plain.tag, packed_other.tag, short.plain.tag]
     assert len(set(tags)) == len(tags)
     assert all(re.fullmatch(r'"[0-9a-z-]+"', tag) for tag in tags)
-    assert File.of("b.css", b"x" * 1000).plain.tag == long.plain.tag
+    assert File("b.css", b"x" * 1000).plain.tag == long.plain.tag
 
 
-def test_the_committed_page() -> None:
-    """The page in the checkout can be served; all that its index names is there, and no script stands in it."""
-    files = live_page.read(live_page.built())
+@pytest.mark.parametrize(
+    ("directory", "at"), [(live_page.built(), "/"), (openapi.built(), "/api/v1/docs")], ids=["page", "docs"]
+)
+def test_the_committed_pages(directory: Path, at: str) -> None:
+    """Each page in the checkout can be served; all that its index names is there, and no script stands in it."""
+    files = static.read(directory, "")
     document = files["index.html"].plain.body.decode()
-    named = [urlsplit(urljoin("http://page/", name)) for name in re.findall(r'\b(?:src|href)="([^"]*)"', document)]
-    own = [url.path for url in named if url.netloc == "page" and url.path != "/"]
+    below = f"/{directory.name}/" if at == "/" else f"{at}/"
+    named = [urljoin(f"http://page{at}", name) for name in re.findall(r'\b(?:src|href)="([^"]*)"', document)]
+    own = [urlsplit(url).path for url in named if url.startswith("http://page/") and urlsplit(url).path != "/"]
 
-    assert [path for path in own if path.removeprefix("/page/") not in files] == []
+    assert len(own) > 2
+    assert [path for path in own if path.removeprefix(below) not in files] == []
     assert not re.search(r"<script>|<style|\bon[a-z]+=", document)
