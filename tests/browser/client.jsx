@@ -4,16 +4,24 @@ import { createRoot } from "react-dom/client";
 import { useRunEvents } from "../../clients/js/src/react.ts";
 
 const query = new URLSearchParams(window.location.search);
-const options = { username: query.get("username"), api: query.get("api"), hub: query.get("ws") };
+const tokens = query.get("tokens"); // where this page's own backend gives them
+let token = null;
+const getToken = async ({ renew }) => (token = (!renew && token) || (await (await fetch(tokens)).text()));
+const options = {
+  username: query.get("username"),
+  api: query.get("api"),
+  hub: query.get("ws"),
+  ...(tokens ? { getToken } : {}),
+};
 
 function Timeline({ runId }) {
-  const { events, status, transport } = useRunEvents(runId, options);
+  const { events, status, transport, error } = useRunEvents(runId, options);
   const terminal = ["completed", "failed", "cancelled"].includes(status);
   return (
     <main>
       <h1>{runId}</h1>
-      <p id="state" data-terminal={terminal} data-transport={transport}>
-        {events.length} events, {status}, by {transport}
+      <p id="state" data-terminal={terminal} data-transport={transport} data-error={error?.code}>
+        {events.length} events, {status}, by {transport} {error?.message}
       </p>
       <ol>
         {events.map((event, index) => (

@@ -86,10 +86,10 @@ const commands = {
   async transport(tab, { name }) {
     await tab.page.waitForSelector(`#state[data-transport="${name}"]`, { timeout: WAIT_MS });
   },
-  // No stream opens any more: a proxy that knows nothing of them. What is open stays.
-  async block(tab) {
+  // No stream opens any more, or no socket: a proxy that knows nothing of them. What is open stays.
+  async block(tab, { sockets }) {
     await tab.page.routeWebSocket(/\/ws\?/, (route) => route.close({ code: 1006 }));
-    await tab.page.route(/\/sse\?/, (route) => route.abort());
+    if (!sockets) await tab.page.route(/\/sse\?/, (route) => route.abort());
   },
   // Between the page and the hub, from the next load on: the frame of this number is lost on the way; with `silent` all
   // that comes after it, too, and the socket stays open.

@@ -96,9 +96,9 @@ class Tab:
         """Wait until the page says that events come this way."""
         return self._do("transport", name=transport)
 
-    def block(self) -> State:
-        """From now on no WebSocket and no event stream opens."""
-        return self._do("block")
+    def block(self, *, sockets: bool = False) -> State:
+        """From now on no WebSocket and no event stream opens. sockets: no WebSocket, but event streams do."""
+        return self._do("block", sockets=sockets)
 
     def drop(self, seq: int, *, silent: bool = False) -> State:
         """In sockets that open from now on, the run's event of this number is lost on its way to the page.

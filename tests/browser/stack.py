@@ -15,11 +15,12 @@ from tests.support.waiting import eventually_sync
 EVENTS_ROUTE = "/runs/{run_id}/events"
 
 
-def call(port: str, method: str, path: str, body: object = None) -> bytes:
-    """A request to a port of ours; the answer's body. AssertionError when it is not 2xx."""
+def call(port: str, method: str, path: str, body: object = None, key: str = "") -> bytes:
+    """A request to a port of ours, with an API key if there is one; the answer's body. AssertionError unless 2xx."""
     connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
     try:
-        connection.request(method, path, None if body is None else json.dumps(body))
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
         response = connection.getresponse()
         said = response.read()
         assert 200 <= response.status < 300, (method, path, response.status, said)
@@ -34,14 +35,16 @@ class Stack:
 
     environ: Mapping[str, str]
     site: str  # the origin that serves the page, and nothing of ours
+    key: str = ""  # a worker's, where the services ask who comes
 
-    def page(self, run_id: str, username: str, *, of: str = "") -> str:
+    def page(self, run_id: str, username: str, *, of: str = "", **names: str) -> str:
         """The URL of the page that watches a run. of: "" for the seed's hook, `client.html` for our own."""
         query = {
             "api": f"http://127.0.0.1:{self.environ['API_PORT']}",
             "ws": f"ws://127.0.0.1:{self.environ['FANOUT_PORT']}",
             "run_id": run_id,
             "username": username,
+            **names,
         }
         return f"{self.site}/{of}?{urlencode(query)}"
 
@@ -55,12 +58,15 @@ class Stack:
 
     def new_run(self, run_id: str, username: str) -> None:
         """A worker begins a run."""
-        call(self.environ["API_PORT"], "POST", "/api/v1/runs", {"run_id": run_id, "username": username})
+        self._post("/runs", {"run_id": run_id, "username": username})
 
     def append(self, run_id: str, *types: str) -> None:
         """A worker reports events, one request each."""
         for kind in types:
-            call(self.environ["API_PORT"], "POST", f"/api/v1/runs/{run_id}/events", {"type": kind, "node_id": "fetch"})
+            self._post(f"/runs/{run_id}/events", {"type": kind, "node_id": "fetch"})
+
+    def _post(self, path: str, body: object) -> None:
+        call(self.environ["API_PORT"], "POST", f"/api/v1{path}", body, self.key)
 
     def history(self, run_id: str) -> bytes:
         """What a poll answers."""

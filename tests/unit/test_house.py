@@ -42,10 +42,8 @@ PURE = (
     f"{CLIENT}/verdict.py",
     f"{CLIENT}/commands/output.py",
     f"{CLIENT}/sse.py",
-    *(
-        f"{CLIENT}/core/{name}.py"
-        for name in ("actions", "asked", "link", "machine", "order", "pace", "protocol", "subscription", "watchers")
-    ),
+    *(f"{CLIENT}/core/{name}.py" for name in ("actions", "asked", "link", "machine", "order", "pace", "protocol")),
+    *(f"{CLIENT}/core/{name}.py" for name in ("renewal", "subscription", "watchers")),
 )
 IO_MODULES = {"aiohttp", "asyncio", "asyncpg", "os", "redis", "select", "socket", "ssl", "time", "uvloop", "websockets"}
 STANDARD_ONLY = ("deploy/local",)

@@ -27,8 +27,10 @@ export type Action =
   | { readonly do: "loaded"; readonly to: string; readonly status: Status | null }
   /** Something is wrong with this one: it may mend itself. */
   | { readonly do: "problem"; readonly to: string; readonly error: RunfeedError }
-  /** The token was refused: bring another with the next request. */
+  /** The token was refused, or runs out: bring another with the next request. */
   | { readonly do: "renew" }
+  /** Send the token on the stream that is open, once it is there; if none comes, nothing. */
+  | { readonly do: "authenticate" }
   /** All is over: the same would be refused again. */
   | { readonly do: "fail"; readonly error: RunfeedError };
 

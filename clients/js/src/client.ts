@@ -21,7 +21,7 @@ export interface RunfeedOptions {
   readonly api?: string;
   /** The hub's base URL, ws or wss; what the API says when left out. */
   readonly hub?: string;
-  /** A token for both services. Asked for before each use: keep it. renew: the last one was refused. */
+  /** A token for both services. Asked for before each use: keep it. renew: the last one was refused, or runs out. */
   readonly getToken?: (about: { renew: boolean }) => string | Promise<string>;
   /** ms of silence before a poll. */
   readonly pollInterval?: number;
@@ -75,7 +75,7 @@ export class Runfeed {
   #timer: ReturnType<typeof setTimeout> | null = null;
   #frame: ReturnType<typeof setTimeout> | null = null; // at the latest then what changed is told
   #pumping = false;
-  #renew = false; // the token was refused
+  #renew = false; // the token was refused, or runs out
   #renewal: Promise<string> | null = null;
   #cut = false;
   #closed = false;
@@ -275,6 +275,8 @@ export class Runfeed {
       case "renew":
         this.#renew = true;
         return;
+      case "authenticate":
+        return void this.#authenticate(this.#stream);
       case "fail":
         for (const store of this.#stores.values()) store.end(action.error); // still shown; who joins begins again
         this.#listen(false);
@@ -298,6 +300,12 @@ export class Runfeed {
       const final = error instanceof RunfeedError;
       current(() => this.#machine.closed(this.#now(), final ? 4400 : 1006, final ? error.message : ""))();
     }
+  }
+
+  /** When no token is had, the hub closes the stream, and what follows of that is the machine's. */
+  async #authenticate(stream: OpenStream | null): Promise<void> {
+    const token = await this.#token().catch(() => null);
+    if (token !== null) stream?.authenticate?.(token);
   }
 
   #heard(current: (call: () => void) => () => void): Heard {

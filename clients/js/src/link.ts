@@ -2,7 +2,7 @@
  * The stream that brings events: when to open it, which kind, and what its end means.
  * Pure: times are arguments, in milliseconds, and so is chance.
  */
-import { CLOSE_CODES, type Comeback, type Stream } from "./protocol.js";
+import { type Cause, CLOSE_CODES, type Comeback, type Stream } from "./protocol.js";
 
 const FIRST_WAIT = 500; // ms: the ceiling of the first random wait; it doubles
 const LONGEST_WAIT = 30_000; // ms
@@ -57,6 +57,11 @@ export class Link {
     if (this.state === "waiting") return this.retryAt;
     if (this.state === "connecting") return this.#since + OPEN_WITHIN;
     return this.#beats ? this.#heard + SILENT : null;
+  }
+
+  /** Why a poll that is due is made. */
+  get cause(): Cause {
+    return this.state === "open" ? "ws_idle" : this.everOpen ? "ws_down" : "ws_never";
   }
 
   /** A stream is wanted, from this moment on. */
@@ -120,6 +125,15 @@ export class Link {
     this.#wait(now + (asked ?? backoff(this.#tries, chance)));
     this.#tries += 1;
     return CLOSE_CODES[code] ?? "resume";
+  }
+
+  /** Its token ran out, which is no failure: the same kind is tried at once, unless this happens again and again. */
+  expired(now: number, chance: number): void {
+    const stable = now - this.#since >= STABLE;
+    if (stable) this.#tries = 0;
+    this.#wait(now + (this.#tries > 0 ? backoff(this.#tries - 1, chance) : 0));
+    if (!stable) this.#tries += 1;
+    this.#failures = FAILURES * this.#kinds.indexOf(this.kind);
   }
 
   #wait(until: number): void {

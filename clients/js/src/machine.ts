@@ -12,6 +12,7 @@ import { Order } from "./order.js";
 import { Pace } from "./pace.js";
 import { CLOSED, mayFilter, parseObject, RunfeedError } from "./protocol.js";
 import type { Cause, RunEvent, Status, Stream, Transport } from "./protocol.js";
+import { Renewal } from "./renewal.js";
 import { FEED, Subscription } from "./subscription.js";
 import { Watchers } from "./watchers.js";
 
@@ -41,13 +42,11 @@ export class Machine {
   readonly #random: () => number;
   readonly #watchers = new Watchers((action) => this.#actions.push(action));
   readonly #requests = new Requests((action) => this.#actions.push(action));
+  readonly #renewal = new Renewal(this.#requests, (action) => this.#actions.push(action));
   #actions: Action[] = [];
-  #holeAt: number | null = null; // when what is missing is to be asked for
   #startBy = 0; // until when the first history is waited for
   #resumes = true; // this hub has a history
   #anywhere = false; // the stream was opened without a cursor
-  #fresh: number | null = null; // requests from this one on have a token that was renewed, and nothing has proved it yet
-  #freshStream = false; // so has the stream
   #pollBrought = false; // an earlier page of this poll had events
 
   constructor({ pollInterval = 4_000, kinds = ["websocket", "sse"], random = Math.random }: MachineOptions = {}) {
@@ -78,7 +77,7 @@ export class Machine {
     if (this.failed !== null) return null;
     const waits = this.link.state === "waiting" && this.link.due !== null;
     const times = [waits ? this.#connectAt() : this.link.due];
-    if (this.#mayPoll()) times.push(this.#pace.due, this.#holeAt);
+    if (this.#mayPoll()) times.push(this.#pace.due, this.#order.holeAt);
     if (this.#requests.loads < LOADS) times.push(...this.#watchers.unread().map((each) => each.due));
     const known = times.filter((time) => time !== null);
     return known.length > 0 ? Math.min(...known) : null;
@@ -162,6 +161,9 @@ export class Machine {
       if (said["reason"] === "no_history") this.#resumes = false;
       return;
     }
+    if (said["type"] === "auth_expiring") return this.#renewal.expiring();
+    if (said["type"] === "authenticated") return this.#renewal.authenticated();
+    if (said["type"] === "token_expired") return this.#expired(now);
     const head = typeof said["head"] === "number" ? said["head"] : null;
     const epoch = typeof said["epoch"] === "string" ? said["epoch"] : null;
     if (this.#isForeign(epoch) || said["type"] === "reset") this.#reset(now, epoch, head);
@@ -171,11 +173,17 @@ export class Machine {
     if (head !== null) this.#head(now, head);
   }
 
+  /** A stream on which nothing can be sent ends with its token. */
+  #expired(now: number): void {
+    this.#actions.push({ do: "disconnect" });
+    this.#renewal.over();
+    this.link.expired(now, this.#random());
+  }
+
   #open(now: number, head: number | null, beats: boolean): void {
     const again = this.link.everOpen;
     this.link.opened(now, beats);
-    if (this.#freshStream) this.#fresh = null;
-    this.#freshStream = false;
+    this.#renewal.opened();
     this.#pace.heard(now);
     if (!this.#anywhere || this.cursor === null) return;
     // It began where it is, and we were somewhere already. What is between a poll brings; the first time, that is a
@@ -198,19 +206,14 @@ export class Machine {
   #head(now: number, head: number): void {
     if (this.cursor === null) return this.#anchor(now, head);
     this.#order.told(head);
-    this.#watchHole(now + HOLE);
+    this.#order.watch(now + HOLE);
   }
 
   #arrive(now: number, event: RunEvent): void {
     if (typeof event.id !== "number") return this.#watchers.spread(event);
     if (this.cursor === null) this.#anchor(now, event.id - 1);
     for (const each of this.#order.arrive(event)) this.#watchers.spread(each);
-    this.#watchHole(now + HOLE);
-  }
-
-  /** While something is missing there is a time to ask for it; the first that was set holds. */
-  #watchHole(at: number): void {
-    this.#holeAt = this.#order.hole ? (this.#holeAt ?? at) : null;
+    this.#order.watch(now + HOLE);
   }
 
   // What requests come to.
@@ -227,7 +230,7 @@ export class Machine {
     const epoch = typeof body["epoch"] === "string" ? body["epoch"] : null;
     if (this.#isForeign(epoch)) return this.#reset(now, epoch, null);
     this.epoch = epoch ?? this.epoch;
-    if (this.#fresh !== null && asked.request.id >= this.#fresh) this.#fresh = null;
+    this.#renewal.answered(asked.request.id);
     const events = (Array.isArray(body["events"]) ? body["events"] : []) as RunEvent[];
     const head = Number(body["head"] ?? 0);
     if (asked.subscription === null) this.#polled(now, asked, events, Number(body["next"] ?? 0), head);
@@ -269,19 +272,19 @@ export class Machine {
     if (this.#pollBrought) this.#pace.news(now);
     else this.#pace.nothing(now);
     this.#pollBrought = false;
-    this.#holeAt = this.#order.hole ? this.#pace.due : null;
+    this.#order.watchLater(this.#pace.due);
   }
 
   #bad(now: number, { subscription, request }: Asked, { status, body, wait = 0 }: Answer): void {
     const error = errorOf({ status, body });
     if (status === 410) return this.#reset(now, typeof body?.["epoch"] === "string" ? body["epoch"] : null, null);
-    const refused = status === 401 && this.#mayRenew(request.id >= (this.#fresh ?? Infinity));
+    const refused = status === 401 && this.#renewal.refused(request.id);
     const passing = refused || status === 0 || status === 404 || status === 408 || status === 429 || status >= 500;
     if (!passing) return this.#fail(error);
     this.#startBy = now; // no history to wait for
     if (subscription === null) {
       this.#pace.nothing(now, wait);
-      this.#holeAt = this.#order.hole ? this.#pace.due : null;
+      this.#order.watchLater(this.#pace.due);
       return;
     }
     if (refused) return;
@@ -299,8 +302,8 @@ export class Machine {
     if (this.link.isDead(now)) this.#lost(now, 4410, "");
     if (this.link.state === "waiting" && this.link.due !== null && now >= this.#connectAt()) this.#connect(now);
     if (this.#mayPoll()) {
-      if (this.#holeAt !== null && now >= this.#holeAt) this.#poll("ws_gap");
-      else if (now >= this.#pace.due) this.#poll(this.#cause());
+      if (now >= (this.#order.holeAt ?? Infinity)) this.#poll("ws_gap");
+      else if (now >= this.#pace.due) this.#poll(this.link.cause);
     }
     for (const each of this.#watchers.unread()) {
       if (now < each.due || this.#requests.loads >= LOADS) continue;
@@ -317,7 +320,7 @@ export class Machine {
   #connect(now: number): void {
     const after = this.#resumes ? this.cursor : null;
     this.#anywhere = after === null;
-    this.#freshStream = this.#fresh !== null;
+    this.#renewal.connects();
     this.#actions.push({ do: "connect", kind: this.link.connect(now), after, epoch: after === null ? null : this.epoch });
   }
 
@@ -325,13 +328,9 @@ export class Machine {
     return this.cursor !== null && !this.#requests.polling && this.#watchers.active().length > 0;
   }
 
-  #cause(): Cause {
-    return this.link.state === "open" ? "ws_idle" : this.link.everOpen ? "ws_down" : "ws_never";
-  }
-
   #poll(cause: Cause): void {
     if (!this.#mayPoll() || this.failed !== null) return;
-    this.#holeAt = null;
+    this.#order.holeAt = null;
     const scope = this.#watchers.active();
     const runs = scope.map((each) => each.key);
     const filter = mayFilter(runs) ? { runs } : {};
@@ -360,17 +359,9 @@ export class Machine {
   #lost(now: number, code: number, reason: string, disconnect = true): void {
     if (disconnect) this.#actions.push({ do: "disconnect" });
     const comeback = this.link.lost(now, code, reason, this.#random());
-    if (code === 4401 && this.#mayRenew(this.#freshStream)) return;
+    if (code === 4401 && this.#renewal.over()) return;
     if (comeback === "never") this.#fail(new RunfeedError("refused", reason || `the hub closed with ${code}`, code));
     else if (comeback === "without_cursor") this.#reset(now, null, null);
-  }
-
-  /** A token was refused. Whether another is to be tried: not when it was the renewed one. */
-  #mayRenew(fresh: boolean): boolean {
-    if (this.#fresh !== null) return !fresh; // an old one was still on its way
-    this.#fresh = this.#requests.next;
-    this.#actions.push({ do: "renew" });
-    return true;
   }
 
   #leave(): void {
@@ -395,6 +386,6 @@ export class Machine {
   #forget(): void {
     this.#requests.forget();
     this.#pollBrought = false;
-    this.#holeAt = null;
+    this.#order.holeAt = null;
   }
 }

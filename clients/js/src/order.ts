@@ -6,12 +6,24 @@ const KEPT = 1_000; // events kept behind a hole; beyond that the poll brings th
 export class Order {
   /** Everything up to this id has come; null: nobody knows yet where the feed is. */
   cursor: number | null = null;
+  /** When what is missing is to be asked for; null: nothing is. */
+  holeAt: number | null = null;
   readonly #kept = new Map<number, RunEvent>();
   #told = 0; // as far as the hub says that it has come
 
   /** Something is known to be missing. */
   get hole(): boolean {
     return this.cursor !== null && (this.#kept.size > 0 || this.#told > this.cursor);
+  }
+
+  /** While something is missing there is a time to ask for it; the first that was set holds. */
+  watch(at: number): void {
+    this.holeAt = this.hole ? (this.holeAt ?? at) : null;
+  }
+
+  /** The same after somebody was asked: this time holds, not the first. */
+  watchLater(at: number): void {
+    this.holeAt = this.hole ? at : null;
   }
 
   /** The feed is at this id now, whatever came before. */

@@ -6,6 +6,9 @@ const SILENCE = 30_000; // ms without a byte; the API itself gives up after 5 s,
 
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
+/** A secret may stand there: it would be shown with the URL. So this is not said of which URL. */
+const BARE = " without user, query and fragment";
+
 /** The page that we are on, if we are on one. */
 function page(): URL | null {
   return typeof location === "object" && /^https?:$/.test(location.protocol) ? new URL(location.href) : null;
@@ -15,14 +18,14 @@ function page(): URL | null {
 export function apiBase(given: string | undefined): string {
   const url = given ?? page()?.origin;
   if (url === undefined) throw new RunfeedError("invalid", "api: is required where there is no page to take it from");
-  if (!/^https?:\/\/[^/?#]+/.test(url)) throw new RunfeedError("invalid", `api: must be an http or https URL, not ${url}`);
+  if (!/^https?:\/\/[^/?#@]+(\/[^?#]*)?$/.test(url)) throw new RunfeedError("invalid", `api: must be an http or https URL${BARE}`);
   return url.replace(/\/+$/, "");
 }
 
 /** The hub's base URL, ws or wss. Throws RunfeedError when a browser would not open it. */
 export function hubBase(given: string): string {
   const url = given.replace(/^http(?=s?:\/\/)/, "ws").replace(/\/+$/, "");
-  if (!/^wss?:\/\/[^/?#]+/.test(url)) throw new RunfeedError("invalid", `hub: must be a ws or wss URL, not ${given}`);
+  if (!/^wss?:\/\/[^/?#@]+(\/[^?#]*)?$/.test(url)) throw new RunfeedError("invalid", `hub: must be a ws or wss URL${BARE}`);
   if (page()?.protocol === "https:" && url.startsWith("ws:") && !LOOPBACK.test(new URL(url).hostname)) {
     throw new RunfeedError("mixed_content", `hub: a page on https may not open ${url}: it must be a wss:// URL`);
   }

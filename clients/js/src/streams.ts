@@ -20,10 +20,13 @@ export type WebSocketClass = new (url: string, protocols: string[]) => {
   onmessage: ((event: any) => void) | null;
   onclose: ((event: any) => void) | null;
   onerror: ((event: any) => void) | null;
+  send(text: string): void;
   close(): void;
 };
 
 export interface OpenStream {
+  /** Sends a token, where that can be done. Not one that it has already, and nothing when it has ended. */
+  authenticate?(token: string): void;
   close(): void;
 }
 
@@ -35,6 +38,7 @@ const CODES: Readonly<Record<number, number>> = {
 export function openWebSocket(make: WebSocketClass, url: string, token: string | null, heard: Heard): OpenStream {
   const socket = new make(url, token === null ? [SUBPROTOCOL] : [SUBPROTOCOL, `bearer.${token}`]);
   let over = false;
+  let known = token;
   socket.onopen = () => {
     if (!over && socket.protocol !== SUBPROTOCOL) heard.opened();
   };
@@ -47,6 +51,10 @@ export function openWebSocket(make: WebSocketClass, url: string, token: string |
   };
   socket.onerror = () => {}; // a close follows, and says as much
   return {
+    authenticate(token) {
+      if (!over && token !== known) socket.send(JSON.stringify({ type: "auth", token }));
+      known = token;
+    },
     close() {
       over = true;
       socket.close();

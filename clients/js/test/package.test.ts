@@ -9,7 +9,8 @@ import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-const MOST = { ".": 9_800, "./react": 10_300 }; // bytes, minified and gzipped, without React
+// Bytes, minified and gzipped, without React. 330 of them renew a token on the open socket: sessions outlive tokens.
+const MOST = { ".": 10_100, "./react": 10_600 };
 const ours = fileURLToPath(new URL("..", import.meta.url));
 const run = promisify(execFile);
 

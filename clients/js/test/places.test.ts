@@ -36,6 +36,15 @@ describe("the API's address", () => {
     expect(() => apiBase(given)).toThrow(expect.objectContaining({ name: "RunfeedError", code: "invalid" }));
   });
 
+  test.each([
+    [apiBase, "https://alice:s3cret@api"], [apiBase, "https://api?token=s3cret"], [apiBase, "https://api/#s3cret"],
+    [hubBase, "wss://alice:s3cret@hub"], [hubBase, "wss://hub/?token=s3cret"],
+  ])("has no place for a secret, and does not show one", (base, given) => {
+    const refused = vi.fn(base);
+    expect(() => refused(given)).toThrow(/without user, query and fragment$/);
+    expect(String(refused.mock.results[0]?.value)).not.toContain("s3cret");
+  });
+
   test("is the page's origin when none is given, and required where there is no page", () => {
     expect(() => apiBase(undefined)).toThrow(/api: is required/);
 

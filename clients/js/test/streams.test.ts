@@ -103,11 +103,15 @@ class Socket {
   static last: Socket;
   protocol = "runfeed.v1";
   closes = 0;
+  sent: string[] = [];
   onopen!: () => void;
   onmessage!: (message: { data: unknown }) => void;
   onclose!: (close: { code: number; reason: string }) => void;
   constructor(readonly url: string, readonly protocols: string[]) {
     Socket.last = this;
+  }
+  send(text: string): void {
+    this.sent.push(text);
   }
   close(): void {
     this.closes += 1;
@@ -142,6 +146,16 @@ describe("a WebSocket", () => {
     socket.onclose({ code: 1012, reason: "retry in 5 ms" });
 
     expect(said).toEqual(["text {}", "closed 1012 retry in 5 ms"]);
+  });
+
+  test("sends a token that it has not yet, while it is open", () => {
+    const { stream, socket } = open("t1");
+    for (const token of ["t1", "t2", "t2", "t3"]) stream.authenticate?.(token);
+    expect(socket.sent.map((text) => JSON.parse(text))).toEqual([{ type: "auth", token: "t2" }, { type: "auth", token: "t3" }]);
+
+    socket.onclose({ code: 4401, reason: "" });
+    stream.authenticate?.("t4");
+    expect(socket.sent).toHaveLength(2);
   });
 
   test("says nothing after it was closed here", () => {

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { deferred } from "./support/later.js";
-import { FakeServer } from "./support/server.js";
+import { FakeServer, many } from "./support/server.js";
+
+const EXPIRING = { control: true, type: "auth_expiring", closes_in_ms: 25_000 };
 
 let server: FakeServer;
 let asked: boolean[];
@@ -14,6 +16,7 @@ beforeEach(() => {
 afterEach(() => {
   vi.useRealTimers();
   vi.restoreAllMocks();
+  vi.unstubAllGlobals();
 });
 
 const pass = (ms = 0): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
@@ -123,6 +126,108 @@ describe("a token", () => {
 
     expect([server.asked, server.sockets, feed.connection().error]).toEqual([[], [], null]);
     expect(run.snapshot().error).toMatchObject({ code: "unreachable" });
+  });
+
+  test("that runs out is renewed, and sent on the socket that is open", async () => {
+    const feed = await watching(keeper());
+    server.last.say(EXPIRING);
+    await pass();
+    expect(server.last.sent).toEqual([{ type: "auth", token: "t2" }]);
+
+    server.last.say({ control: true, type: "authenticated", expires_at: 4600 });
+    server.last.say(EXPIRING);
+    await pass();
+    expect(server.last.sent).toEqual([{ type: "auth", token: "t2" }, { type: "auth", token: "t3" }]);
+    expect([server.sockets.length, asked.filter(Boolean), feed.connection().error]).toEqual([1, [true, true], null]);
+  });
+
+  test("that runs out is asked for once and sent once, however often that is said meanwhile", async () => {
+    const { promise, resolve } = deferred<string>();
+    await watching(({ renew }) => {
+      asked.push(renew);
+      return renew ? promise : "t1";
+    });
+    for (let time = 0; time < 3; time++) server.last.say(EXPIRING);
+    await pass(100);
+    resolve("t2");
+    await pass();
+
+    expect([server.last.sent, asked.filter(Boolean)]).toEqual([[{ type: "auth", token: "t2" }], [true]]);
+  });
+
+  test("that comes when its socket was replaced is the next one's, and is sent on none", async () => {
+    const { promise, resolve } = deferred<string>();
+    await watching(({ renew }) => (renew ? promise : "t1"));
+    server.last.say(EXPIRING);
+    server.last.shut(1006);
+    await pass(500);
+    resolve("t2");
+    await pass(1);
+
+    expect(server.sockets.map(({ protocols }) => protocols[1])).toEqual(["bearer.t1", "bearer.t2"]);
+    expect(server.sockets.map(({ sent }) => sent)).toEqual([[], []]);
+  });
+
+  test("that cannot be renewed in time is not sent, and the socket that is closed for it comes back with the next", async () => {
+    let away = true;
+    const keep = keeper();
+    const feed = await watching((about) => {
+      if (about.renew && away) throw new Error("no network");
+      return keep(about);
+    });
+    server.last.say(EXPIRING);
+    await pass(20_000);
+    expect([server.sockets.length, server.last.sent]).toEqual([1, []]);
+
+    away = false;
+    server.last.shut(4401, "token_expired");
+    await pass(500);
+    expect([server.last.protocols[1], asked.filter(Boolean)]).toEqual(["bearer.t2", [true]]);
+    expect(feed.connection()).toMatchObject({ state: "open", error: null });
+  });
+
+  test("that is the same when it is renewed is not sent again: the hub has it, and would say the same", async () => {
+    const feed = await watching(() => "t1");
+    server.last.say(EXPIRING);
+    await pass(1);
+    expect(server.last.sent).toEqual([]);
+
+    server.accepts = false;
+    server.last.shut(4401, "token_expired");
+    await pass(500);
+    server.last.shut(4401, "token_expired");
+    expect(feed.connection().error).toMatchObject({ code: "refused", status: 4401 });
+  });
+
+  test("is not sent where there is none", async () => {
+    server.client().run("r1").subscribe({});
+    await pass(1);
+    server.last.say(EXPIRING);
+    await pass(1);
+
+    expect(server.last.sent).toEqual([]);
+  });
+
+  test.each(["expired", "revoked"])("whose event stream ends because it is %s brings the next at once, without a hole", async (reason) => {
+    server.streaming = true;
+    server.append("r1", many(2));
+    vi.stubGlobal("WebSocket", undefined);
+    const feed = server.client({ getToken: keeper(), WebSocket: undefined } as never);
+    const seen: number[] = [];
+    feed.run("r1").subscribe(({ id }) => void seen.push(id as number));
+    await pass(1);
+    const [first] = server.streams;
+    server.append("r1", many(1));
+    first?.say(server.events[2] as object);
+    await pass();
+    server.append("r1", many(1)); // while there is no stream
+    first?.say({ control: true, type: "token_expired", reason });
+    first?.end();
+    await pass();
+
+    expect(server.streams.map(({ token, after }) => [token, after])).toEqual([["t1", "2"], ["t2", "3"]]);
+    expect([seen, asked.filter(Boolean)]).toEqual([[1, 2, 3, 4], [true]]);
+    expect(feed.connection()).toMatchObject({ transport: "sse", state: "open", error: null });
   });
 
   test("that runs() is refused with is renewed, once", async () => {

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from .key import Key, NoKey
+
 # What the first connection would import. A child that is forked meanwhile would wait for the import for ever.
 codecs.lookup("idna")
 
 ANSWER_SECONDS = 10.0  # the API answers or refuses an append within 5
 ANSWER_BYTES = 4 * 1024 * 1024  # numbers of 1,000 events take 50 KiB; more than this is no answer of the API's
+REFUSED = (401, 403)  # what a key that was replaced, or has another scope, is answered
 RETRY_AFTER_SECONDS = 300.0  # a server's mistake must not silence a worker for a day
 
 
@@ -46,25 +49,27 @@ class Answer:
 
 
 class Api:
-    """For one thread. url: the API's base, without a slash at its end."""
+    """For one thread. url: the API's base, without a slash at its end. key: goes with each request; None: none does.
 
-    def __init__(self, url: str, api_key: str | None) -> None:
+    A key that was refused is read anew: when there is another, the request is repeated with it.
+    """
+
+    def __init__(self, url: str, key: Key | None) -> None:
         parts = urlsplit(url)
         self._secure = parts.scheme == "https"
         self._host = parts.netloc
         self._prefix = f"{parts.path}/api/v1"
         self._headers = {"Accept": "application/json", "User-Agent": "runfeed-python/0.1.0"}
-        if api_key is not None:
-            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._key = key
         self._connection: http.client.HTTPConnection | None = None
 
     def post(self, path: str, body: bytes, timeout: float = ANSWER_SECONDS) -> Answer:
         """The answer to a POST of JSON; path is without the base. timeout: seconds. Raises Unreachable."""
-        return self._ask("POST", path, body, timeout)
+        return self._answer("POST", path, body, timeout)
 
     def get(self, path: str, timeout: float = ANSWER_SECONDS) -> Answer:
         """The same for a GET."""
-        return self._ask("GET", path, None, timeout)
+        return self._answer("GET", path, None, timeout)
 
     def close(self) -> None:
         """Closes the connection, if there is one."""
@@ -79,6 +84,12 @@ class Api:
         if connection is not None and connection.sock is not None:
             with contextlib.suppress(OSError):
                 os.close(connection.sock.detach())
+
+    def _answer(self, method: str, path: str, body: bytes | None, timeout: float) -> Answer:
+        answer = self._ask(method, path, body, timeout)
+        if answer.status in REFUSED and self._key is not None and self._key.is_another():
+            return self._ask(method, path, body, timeout)
+        return answer
 
     def _ask(self, method: str, path: str, body: bytes | None, timeout: float) -> Answer:
         kept = self._connection is not None
@@ -95,12 +106,15 @@ class Api:
         return self._ask(method, path, body, timeout)
 
     def _exchange(self, method: str, path: str, body: bytes | None, timeout: float) -> Answer:
+        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+        key = self._get_key()
+        if key is not None:
+            headers = {**headers, "Authorization": f"Bearer {key}"}
         connection = self._connection
         if connection is None:
             connection = self._connection = self._connect(timeout)
         elif connection.sock is not None:
             connection.sock.settimeout(timeout)
-        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
         connection.request(method, self._prefix + path, body, headers)
         with connection.getresponse() as response:
             content = response.read(ANSWER_BYTES)
@@ -109,6 +123,12 @@ class Api:
         if not whole:
             self.close()
         return answer
+
+    def _get_key(self) -> str | None:
+        try:
+            return None if self._key is None else self._key.get()
+        except NoKey as error:
+            raise Unreachable(str(error)) from None
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
         if self._secure:

@@ -27,8 +27,9 @@ class Runfeed:
 
     username: whose; RUNFEED_USERNAME when left out. api: the API's base URL; RUNFEED_URL, else http://127.0.0.1:8081.
     hub: the hub's, ws or wss; what the API says when left out. get_token: a function, async or not, that returns a
-    token for both; it is asked once, and again when that was refused. poll_interval: seconds without an event until the
-    API is asked. Raises RunfeedError (invalid).
+    token for both; RUNFEED_TOKEN when left out, if it is set. It is asked once, and again when that token is refused or
+    runs out; when it raises it is asked again later, but a RunfeedError ends all. poll_interval: seconds without an
+    event until the API is asked. Raises RunfeedError (invalid).
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Runfeed:
         if not poll_interval > 0:
             raise RunfeedError("invalid", f"poll_interval: must be more than 0 seconds, not {poll_interval!r}")
         self._poll_interval = poll_interval
-        self._get_token = get_token
+        self._get_token = get_token or _token_of_environment()
         self._session: aiohttp.ClientSession | None = None
         self._driver: Driver | None = None
         self._task: asyncio.Task[None] | None = None
@@ -148,6 +149,11 @@ class Runfeed:
         if self._driver is None:
             raise RunfeedError("closed", "the Runfeed is not open: use `async with`")
         return self._driver
+
+
+def _token_of_environment() -> GetToken | None:
+    """RUNFEED_TOKEN, read anew each time: a program may renew it there. None when it is not set."""
+    return (lambda: os.environ["RUNFEED_TOKEN"]) if os.environ.get("RUNFEED_TOKEN") else None
 
 
 def _checked(run_id: str) -> str:

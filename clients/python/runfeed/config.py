@@ -8,11 +8,12 @@ import os
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from .names import KEY, RUN_ID, USERNAME, name
+from .key import GivenKey, Key
+from .names import RUN_ID, USERNAME, name
 
 DEFAULT_URL = "http://127.0.0.1:8081"  # where `./dev run` has its API
 METADATA_BYTES = 64 * 1024  # the API's own bound
@@ -43,14 +44,13 @@ class Config:
     """A reporter's arguments, checked.
 
     made: the run_id was made here, so there cannot be such a run yet.
-    api_key: sent, and never shown or written.
     spill: the journals' directory; None: the default one.
     flush_timeout: seconds.
     """
 
     run: Run
     made: bool
-    api_key: str | None = field(repr=False)
+    key: Key
     spill: str | None
     flush_timeout: float
 
@@ -63,7 +63,7 @@ def read_config(  # noqa: PLR0913 - they are the reporter's
     username: str | None = None,
     workflow: str | None = None,
     metadata: Mapping[str, Any] | None = None,
-    api_key: str | None = None,
+    api_key: GivenKey = None,
     spill: str | os.PathLike[str] | None = None,
     flush_timeout: float = FLUSH_SECONDS,
 ) -> Config:
@@ -78,7 +78,7 @@ def read_config(  # noqa: PLR0913 - they are the reporter's
         workflow=_workflow(workflow),
         metadata=_metadata(metadata),
     )
-    key = read_key(api_key, environ)
+    key = Key(api_key, environ)
     if directory is not None and (not isinstance(directory, str) or "\0" in directory):
         raise ValueError(f"{spill_name} must be a path")
     return Config(run, said is None, key, directory, _seconds(flush_timeout))
@@ -98,12 +98,6 @@ def read_url(url: str | None, environ: Mapping[str, str]) -> str:
     """Returns the API's base URL. Raises ValueError."""
     text, field_name = given(url, "url", environ, "RUNFEED_URL", "WEBHOOK_BASE_URL")
     return DEFAULT_URL if text is None else base_url(text, field_name)
-
-
-def read_key(api_key: str | None, environ: Mapping[str, str]) -> str | None:
-    """Returns the API key or None. Raises ValueError, which does not repeat it."""
-    key, field_name = given(api_key, "api_key", environ, "RUNFEED_API_KEY")
-    return None if key is None else name(KEY, key, field_name)
 
 
 def base_url(text: Any, field_name: str = "url") -> str:

@@ -160,6 +160,8 @@ def _judge_owner(answer: Answer, run: Run) -> Verdict:
         return Verdict(What.STORED)
     if answer.status == 200 and isinstance(owner, str):
         return Verdict(What.OVER, f"run {run.run_id} is another user's")
+    if answer.status == 403:  # a key that may write, and not read: the append says whether it may write there
+        return Verdict(What.STORED)
     if answer.status == 200 or 400 <= answer.status < 500:
         return Verdict(What.LATER, f"run {run.run_id} exists, and whose it is was not told: {answer.detail}")
     return Verdict(What.AGAIN, answer.detail, after=answer.retry_after)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Union
 
@@ -14,14 +15,15 @@ from .core.machine import Machine
 from .core.protocol import RunfeedError
 from .places import Places
 from .reader import Reader
-from .streams import End, read_events, read_websocket
+from .streams import End, Socket, read_events, read_websocket
 
 GetToken = Callable[[], Union[str, Awaitable[str]]]
 GONE: Final = "the Runfeed is closed"
+_TOKEN: Final = re.compile(r"[!-~]+")  # what a header can carry
 
 
 class Tokens:
-    """The token that all requests carry. get: asked once, and again when the last one was refused; None: no token."""
+    """The token that all requests carry. get: asked once, and again when that is refused or runs out; None: none."""
 
     def __init__(self, get: GetToken | None) -> None:
         self._get = get
@@ -29,7 +31,7 @@ class Tokens:
         self._asking = asyncio.Lock()
 
     def renew(self) -> None:
-        """The one that there is was refused."""
+        """The one that there is was refused, or runs out."""
         self._token = None
 
     async def token(self) -> str | None:
@@ -40,9 +42,14 @@ class Tokens:
             if self._token is None:
                 try:
                     given = self._get()
-                    self._token = await given if inspect.isawaitable(given) else given
+                    token = await given if inspect.isawaitable(given) else given
+                except RunfeedError:
+                    raise
                 except Exception as error:
                     raise RunfeedError("token", f"get_token: {type(error).__name__}: {error}") from error
+                if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+                    raise RunfeedError("token", "get_token: must return text of visible ASCII characters")
+                self._token = token
             return self._token
 
 
@@ -52,7 +59,17 @@ class Hearing:
     def __init__(self, driver: Driver, machine: Machine) -> None:
         self._driver = driver
         self._machine = machine
+        self._socket: Socket | None = None
         self.over = False
+
+    def speaks(self, socket: Socket) -> None:
+        """It takes what is said to it."""
+        self._socket = socket
+
+    async def authenticate(self, token: str) -> None:
+        """Sends it the token, unless there is another stream by now."""
+        if self._socket is not None and not self.over:
+            await self._socket.authenticate(token)
 
     def opened(self) -> None:
         """It is open."""
@@ -196,6 +213,8 @@ class Driver:
             self._drop()
         elif isinstance(action, actions.Renew):
             self._tokens.renew()
+        elif isinstance(action, actions.Authenticate):
+            self._spawn(self._authenticate(self._hearing), "runfeed.authenticate")
         else:
             self._end(action.error)
 
@@ -226,6 +245,13 @@ class Driver:
         if end.code == 4404 and self._places.guessed:
             end = End(1006, "there is no hub at the API's address")  # polls bring what happens
         hearing.closed(end)
+
+    async def _authenticate(self, hearing: Hearing | None) -> None:
+        """When no token is had the hub closes the stream, and what follows of that is the machine's."""
+        with contextlib.suppress(RunfeedError):
+            token = await self._tokens.token()
+            if token is not None and hearing is not None:
+                await hearing.authenticate(token)
 
     async def _get(self, machine: Machine, request: Request) -> None:
         answer = await self._ask(request)

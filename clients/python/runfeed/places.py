@@ -23,8 +23,9 @@ ANSWER_BYTES: Final = 192 << 20  # a page of history has 2,000 events of 64 KiB 
 RETRY_SECONDS: Final = 300.0  # a server's mistake must not silence a client for a day
 USER_AGENT: Final = "runfeed-python/0.1.0"
 _PIECE: Final = 1 << 18  # bytes
-_API: Final = re.compile(r"https?://[^/?#\s]+[^?#\s]*")
-_HUB: Final = re.compile(r"wss?://[^/?#\s]+[^?#\s]*")
+_API: Final = re.compile(r"https?://[^/?#@\s]+(/[^?#\s]*)?")
+_HUB: Final = re.compile(r"wss?://[^/?#@\s]+(/[^?#\s]*)?")
+_BARE: Final = "without user, query and fragment"  # a secret may stand there, so the URL is not repeated
 
 Query = Iterable[tuple[str, object]]
 
@@ -32,7 +33,7 @@ Query = Iterable[tuple[str, object]]
 def api_base(given: str) -> str:
     """The API's base URL without a slash at its end. Raises RunfeedError."""
     if not _API.fullmatch(given):
-        raise RunfeedError("invalid", f"api: must be an http or https URL, not {given}")
+        raise RunfeedError("invalid", f"api: must be an http or https URL {_BARE}")
     return given.rstrip("/")
 
 
@@ -40,7 +41,7 @@ def hub_base(given: str) -> str:
     """The hub's base URL, ws or wss. Raises RunfeedError."""
     url = re.sub("^http(?=s?://)", "ws", given).rstrip("/")
     if not _HUB.fullmatch(url):
-        raise RunfeedError("invalid", f"hub: must be a ws or wss URL, not {given}")
+        raise RunfeedError("invalid", f"hub: must be a ws or wss URL {_BARE}")
     return url
 
 
@@ -63,10 +64,14 @@ def retry_after(header: str | None) -> float | None:
     return min(max(seconds, 0.0), RETRY_SECONDS) if math.isfinite(seconds) else None
 
 
+def bearer(token: str | None) -> dict[str, str]:
+    """The header that says who asks."""
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
 def headers_of(accept: str, token: str | None) -> dict[str, str]:
     """What every request carries."""
-    bearer = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return {"Accept": accept, "User-Agent": USER_AGENT, **bearer}
+    return {"Accept": accept, "User-Agent": USER_AGENT, **bearer(token)}
 
 
 class Places:

@@ -17,6 +17,7 @@ from .config import FLUSH_SECONDS, read_config
 from .content import Refused
 from .core.protocol import TERMINAL
 from .courier import say_drop
+from .key import GivenKey
 from .sender import Sender
 
 log = logging.getLogger("runfeed")
@@ -34,7 +35,8 @@ class RunReporter:
 
     run_id: RUN_ID, JOB_ID, or a new one. url: the API's base; RUNFEED_URL, WEBHOOK_BASE_URL, http://127.0.0.1:8081.
     username: makes the run if there is none; RUNFEED_USERNAME. workflow, metadata: of a run that is made.
-    api_key: RUNFEED_API_KEY; sent, never written. spill: the journals' directory; RUNFEED_SPILL, or one of this
+    api_key: text, or a function that returns it, which is asked again when the key was refused; RUNFEED_API_KEY; sent,
+    never written. spill: the journals' directory; RUNFEED_SPILL, or one of this
     user's own. flush_timeout: seconds that the end may take.
 
     Raises ValueError that names the argument, from the constructor alone.
@@ -48,7 +50,7 @@ class RunReporter:
         username: str | None = None,
         workflow: str | None = None,
         metadata: Mapping[str, Any] | None = None,
-        api_key: str | None = None,
+        api_key: GivenKey = None,
         spill: str | os.PathLike[str] | None = None,
         flush_timeout: float = FLUSH_SECONDS,
     ) -> None:

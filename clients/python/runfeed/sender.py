@@ -46,7 +46,7 @@ class Sender:
         self.own = Lane(config.run, self.store, create=config.made and config.run.username is not None)
         self._ahead: deque[tuple[Lane, Journal]] = deque()  # leftovers of this very run: before our own
         self._others: deque[tuple[Lane, Journal]] = deque()  # when there is nothing else to do
-        self._courier = Courier(Api(config.run.url, config.api_key))
+        self._courier = Courier(Api(config.run.url, config.key))
         self._bell: SimpleQueue[None] = SimpleQueue()  # its put() may interrupt itself, in a signal's handler
         self._idle = False  # the thread would not notice an event without the bell
         self._settled = threading.Condition()

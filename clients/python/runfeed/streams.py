@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import logging
 import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
@@ -14,7 +17,7 @@ from websockets.typing import Subprotocol
 from yarl import URL
 
 from .core.protocol import SUBPROTOCOL
-from .places import USER_AGENT, headers_of, retry_after
+from .places import USER_AGENT, bearer, headers_of, retry_after
 from .sse import Blocks
 
 MESSAGE_BYTES: Final = 1 << 20  # what the hub forwards at most
@@ -24,10 +27,32 @@ CONNECT_SECONDS: Final = 10.0  # the machine gives up after as many; this one is
 PROBLEM: Final = "application/problem+json"  # what our hub says a refusal in
 CODES: Final = {400: 4400, 401: 4401, 403: 4403, 404: 4404, 410: 4409, 429: 1013, 503: 1013}
 _ID: Final = re.compile(r"[0-9]{1,16}")
+# At DEBUG the library logs heads and frames, and with them tokens. A program that logs at DEBUG did not ask for those.
+_LOG: Final = logging.getLogger("runfeed.websockets")
+_LOG.setLevel(logging.INFO)
+
+
+class Socket:
+    """What is said on an open WebSocket. token: that it was opened with."""
+
+    def __init__(self, connection: ClientConnection, token: str | None) -> None:
+        self._connection = connection
+        self._token = token
+
+    async def authenticate(self, token: str) -> None:
+        """Sends a token. Not one that it has already, and nothing when it has ended."""
+        if token == self._token:
+            return
+        self._token = token
+        with contextlib.suppress(ConnectionClosed):
+            await self._connection.send(json.dumps({"type": "auth", "token": token}))
 
 
 class Heard(Protocol):
     """Whom a stream speaks to."""
+
+    def speaks(self, socket: Socket) -> None:
+        """It takes what is said to it: a WebSocket, which is connected."""
 
     def opened(self) -> None:
         """It is open, and will not say so itself."""
@@ -57,11 +82,12 @@ def refused(status: int, headers: Mapping[str, str]) -> End:
 
 async def read_websocket(url: str, token: str | None, heard: Heard) -> End:
     """Opens a WebSocket and tells `heard` what it says, to its end."""
-    offered = [SUBPROTOCOL] if token is None else [SUBPROTOCOL, f"bearer.{token}"]
     try:
         socket = await connect(
             url,
-            subprotocols=[Subprotocol(name) for name in offered],
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            additional_headers=bearer(token),
+            logger=_LOG,
             compression=None,
             user_agent_header=USER_AGENT,
             open_timeout=CONNECT_SECONDS,
@@ -74,6 +100,7 @@ async def read_websocket(url: str, token: str | None, heard: Heard) -> End:
         return refused(error.response.status_code, error.response.headers)
     except (OSError, asyncio.TimeoutError, WebSocketException, EOFError) as error:
         return End(1006, type(error).__name__)
+    heard.speaks(Socket(socket, token))
     try:
         return await _read_socket(socket, heard)
     finally:

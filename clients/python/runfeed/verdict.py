@@ -7,13 +7,14 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from .api import Answer
+from .api import REFUSED, Answer
 
 LEAST_SECONDS = 0.5  # of the backoff's first window
 MOST_SECONDS = 30.0  # of its last: what a person who repaired the API waits at most
 SLOW_SECONDS = 30.0  # between two tries of what somebody must put right first
 TRANSIENT = (408, 425, 429)
 ELSEWHERE = (401, 403, 404, 405, 407, 426)  # the key, the URL or a proxy is wrong, not the event
+UNKNOWN = "it is made where a username is given (RUNFEED_USERNAME); an API key that is not for it does not find it"
 INDEX = re.compile(r"events\[([0-9]{1,4})\]")
 
 
@@ -51,9 +52,9 @@ def judge(answer: Answer, sent: int, known_username: bool) -> Verdict:
     if answer.code == "run_unknown":
         if known_username:
             return Verdict(What.CREATE, why)
-        return Verdict(What.LATER, f"{why}; it can be made here when a username is given (RUNFEED_USERNAME)")
+        return Verdict(What.LATER, f"{why}; {UNKNOWN}")
     if answer.status < 400 or answer.status in ELSEWHERE:
-        return Verdict(What.LATER, why, after=answer.retry_after)
+        return Verdict(What.LATER, _with_hint(answer), after=answer.retry_after)
     index = INDEX.match(str(answer.said.get("field", "")))
     if index is not None and int(index[1]) < sent:
         return Verdict(What.WITHOUT, why, index=int(index[1]))
@@ -69,7 +70,7 @@ def judge_creation(answer: Answer) -> Verdict:
         return Verdict(What.CREATE, why)
     if answer.status >= 500 or answer.status in TRANSIENT:
         return Verdict(What.AGAIN, why, after=answer.retry_after)
-    return Verdict(What.LATER, f"the run cannot be made: {why}", after=answer.retry_after)
+    return Verdict(What.LATER, f"the run cannot be made: {_with_hint(answer)}", after=answer.retry_after)
 
 
 def window(tries: int) -> float:
@@ -80,6 +81,11 @@ def window(tries: int) -> float:
 def jittered(seconds: float) -> float:
     """Full jitter: workers that failed together do not come back together."""
     return random.uniform(0, seconds)  # noqa: S311 - it spreads load; nobody gains by guessing it
+
+
+def _with_hint(answer: Answer) -> str:
+    hint = "; the key is api_key, or RUNFEED_API_KEY" if answer.status in REFUSED else ""
+    return answer.detail + hint
 
 
 def _judge_success(answer: Answer, sent: int) -> Verdict:

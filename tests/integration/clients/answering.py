@@ -26,8 +26,13 @@ class Answering:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def do_GET(self) -> None:
+                self._answer({})
+
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+            def _answer(self, body: Any) -> None:
                 outer.asked.append((self.command, self.path, dict(self.headers), body))
                 status, said, headers = outer.answer(body)
                 content = json.dumps(said).encode()

@@ -22,7 +22,8 @@ from tests.support.proxy import Proxy
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 CLIENT = CHECKOUT / "clients/python"
-NAMES = ("RUN_ID", "JOB_ID", "RUNFEED_URL", "WEBHOOK_BASE_URL", "RUNFEED_USERNAME", "RUNFEED_API_KEY", "RUNFEED_SPILL")
+OURS = ("URL", "USERNAME", "API_KEY", "TOKEN", "SPILL")
+NAMES = ("RUN_ID", "JOB_ID", "WEBHOOK_BASE_URL", *(f"RUNFEED_{name}" for name in OURS))
 
 New = Callable[..., RunReporter]
 

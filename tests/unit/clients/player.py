@@ -30,7 +30,7 @@ def described(action: actions.Action) -> str:
         return f"get {action.run or 'feed'}{runs}{cursor(action.after, action.epoch)}{cause}"
     if isinstance(action, actions.Fail):
         return f"fail {action.error.code} {action.error.status}"
-    if isinstance(action, actions.Disconnect | actions.Renew):
+    if isinstance(action, actions.Disconnect | actions.Renew | actions.Authenticate):
         return name
     return f"{'event' if name == 'give' else name} {action.to or 'feed'}{details(action)}"
 

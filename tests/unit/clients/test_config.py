@@ -24,9 +24,9 @@ def test_arguments_beat_the_environment() -> None:
     given = read_config("run", environ, url="http://third", username="alice", api_key="mine", spill="here")
 
     assert (config.run.run_id, config.run.url, config.run.username) == ("job", "http://first", "bob")
-    assert (config.api_key, config.spill, config.made) == ("key", "there", False)
+    assert (config.key.get(), config.spill, config.made) == ("key", "there", False)
     assert (given.run.run_id, given.run.url, given.run.username) == ("run", "http://third", "alice")
-    assert (given.api_key, given.spill) == ("mine", "here")
+    assert (given.key.get(), given.spill) == ("mine", "here")
     assert read_config("r", {"WEBHOOK_BASE_URL": "http://second"}).run.url == "http://second"
 
 
@@ -37,7 +37,7 @@ def test_what_nobody_says() -> None:
     assert RUN_ID.fullmatch(config.run.run_id)
     assert config.run.run_id != other.run.run_id
     assert config.made
-    assert (config.run.url, config.run.username, config.api_key, config.spill) == (DEFAULT_URL, None, None, None)
+    assert (config.run.url, config.run.username, config.key.get(), config.spill) == (DEFAULT_URL, None, None, None)
 
 
 @pytest.mark.parametrize(

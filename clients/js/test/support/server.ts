@@ -5,6 +5,39 @@ import type { RunEvent } from "../../src/protocol.js";
 const CODES: Readonly<Record<number, string>> = { 404: "run_unknown", 503: "store_away" };
 const TERMINAL = /^workflow_(completed|failed|cancelled)$/;
 
+/** An event stream as `fetch` answers one; the server's side of it is `say` and `end`. */
+export class FakeStream {
+  readonly headers = new Headers({ "Content-Type": "text/event-stream" });
+  readonly status = 200;
+  readonly #pieces: (Uint8Array | null)[] = [];
+  #wake = (): void => {};
+
+  constructor(readonly after: string | null, readonly token: string | null) {}
+
+  readonly body = {
+    getReader: () => ({
+      read: async () => {
+        while (this.#pieces.length === 0) await new Promise<void>((woken) => (this.#wake = woken));
+        const value = this.#pieces.shift();
+        return { done: value === null, value };
+      },
+    }),
+  };
+
+  say(frame: object): void {
+    this.#put(new TextEncoder().encode(`data: ${JSON.stringify(frame)}\n\n`));
+  }
+
+  end(): void {
+    this.#put(null);
+  }
+
+  #put(piece: Uint8Array | null): void {
+    this.#pieces.push(piece);
+    this.#wake();
+  }
+}
+
 /** A browser's WebSocket as a page sees it; the server's side of it is `accept`, `say` and `shut`. */
 export class FakeSocket {
   protocol = "";
@@ -14,6 +47,8 @@ export class FakeSocket {
   onopen: (() => void) | null = null;
   onmessage: ((message: { data: string }) => void) | null = null;
   onclose: ((close: { code: number; reason: string }) => void) | null = null;
+  /** By the client, parsed. */
+  readonly sent: unknown[] = [];
   readonly #server: FakeServer;
 
   constructor(server: FakeServer, readonly url: string, readonly protocols: string[]) {
@@ -42,6 +77,10 @@ export class FakeSocket {
     this.onmessage?.({ data: JSON.stringify(frame) });
   }
 
+  send(text: string): void {
+    this.sent.push(JSON.parse(text));
+  }
+
   shut(code: number, reason = ""): void {
     this.open = false;
     this.onclose?.({ code, reason });
@@ -55,6 +94,9 @@ export class FakeSocket {
 
 export class FakeServer {
   readonly sockets: FakeSocket[] = [];
+  readonly streams: FakeStream[] = [];
+  /** Event streams open; else no `/sse` is answered. */
+  streaming = false;
   /** Path and query of every request; and its token. */
   readonly asked: string[] = [];
   readonly tokens: (string | null)[] = [];
@@ -103,6 +145,7 @@ export class FakeServer {
     const url = new URL(input);
     this.asked.push(url.pathname.replace("/api/v1", "") + url.search);
     this.tokens.push(headers["Authorization"]?.replace("Bearer ", "") ?? null);
+    if (url.pathname === "/sse" && this.streaming) return this.#stream(url);
     const unknown = this.unknown.has(url.pathname);
     const refused = unknown ? 404 : this.refusals.shift();
     if (refused === 0 || (url.pathname === "/sse" && !unknown)) throw new TypeError("fetch failed");
@@ -110,6 +153,16 @@ export class FakeServer {
     // Not a Response: reading one takes real time, of which the tests' clocks know nothing.
     return { status: refused ?? 200, headers: new Headers(), text: async () => JSON.stringify(body) };
   }) as unknown as typeof fetch;
+
+  #stream({ searchParams }: URL): FakeStream {
+    const stream = new FakeStream(searchParams.get("after"), this.tokens.pop() as string | null);
+    this.asked.pop();
+    this.streams.push(stream);
+    const from = Number(stream.after ?? this.events.length);
+    stream.say({ control: true, type: "connected", head: from, epoch: this.epoch });
+    for (const event of this.events.slice(from)) stream.say(event);
+    return stream;
+  }
 
   #answer({ pathname, searchParams }: URL): object {
     const [, kind, name] = /\/(runs|feeds)\/([^/]+)\/events$/.exec(pathname) ?? [];

@@ -45,7 +45,7 @@ def call(said: argparse.Namespace) -> int:
         line = content.line(said.type, fields, config.run.run_id, secrets.token_hex(16), round(time.time(), 6))
     except content.Refused as refused:
         raise ValueError(str(refused)) from None
-    api = Api(config.run.url, config.api_key)
+    api = Api(config.run.url, config.key)
     try:
         return store(api, config.run, line, time.monotonic() + said.timeout)
     finally:

@@ -12,9 +12,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..api import Api
-from ..config import base_url, given, read_key, read_url
+from ..config import base_url, given, read_url
 from ..courier import Courier, Lane
 from ..journal import Journal
+from ..key import Key
 from ..store import leftovers, paths
 from ..verdict import What, jittered, window
 from . import add_url
@@ -42,7 +43,7 @@ def call(said: argparse.Namespace) -> int:
     environ = os.environ
     only = None if said.url is None else base_url(said.url)
     directory, _ = given(said.spill, "spill", environ, "RUNFEED_SPILL")
-    flush = Flush(read_url(said.url, environ), read_key(None, environ))
+    flush = Flush(read_url(said.url, environ), Key(None, environ))
     deadline = time.monotonic() + said.timeout
     left, full = 0, True
     try:
@@ -64,9 +65,9 @@ class Flush:
     The key goes to the URL that it is for alone: a journal may name another.
     """
 
-    def __init__(self, url: str, api_key: str | None) -> None:
+    def __init__(self, url: str, key: Key) -> None:
         self._url = url
-        self._api_key = api_key
+        self._key = key
         self._couriers: dict[str, Courier] = {}
         self._why: dict[str, str] = {}  # by run_id: why it was not sent, the last time
 
@@ -112,5 +113,5 @@ class Flush:
 
     def _courier(self, url: str) -> Courier:
         if url not in self._couriers:
-            self._couriers[url] = Courier(Api(url, self._api_key if url == self._url else None))
+            self._couriers[url] = Courier(Api(url, self._key if url == self._url else None))
         return self._couriers[url]

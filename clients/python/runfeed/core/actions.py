@@ -84,7 +84,12 @@ class Problem:
 
 @dataclass(slots=True)
 class Renew:
-    """The token was refused: bring another with the next request."""
+    """The token was refused, or runs out: bring another with the next request."""
+
+
+@dataclass(slots=True)
+class Authenticate:
+    """Send the token on the stream that is open, once it is there; if none comes, nothing."""
 
 
 @dataclass(slots=True)
@@ -94,7 +99,7 @@ class Fail:
     error: RunfeedError
 
 
-Action = Connect | Disconnect | Request | Give | Reset | Loaded | Problem | Renew | Fail
+Action = Connect | Disconnect | Request | Give | Reset | Loaded | Problem | Renew | Authenticate | Fail
 
 
 @dataclass(slots=True)

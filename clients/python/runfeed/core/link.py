@@ -139,6 +139,15 @@ class Link:
         self._tries += 1
         return CLOSE_CODES.get(code, "resume")
 
+    def expired(self, now: float, chance: float) -> None:
+        """Its token ran out, which is no failure: the same kind is tried at once, unless this happens repeatedly."""
+        stable = now - self._since >= STABLE
+        if stable:
+            self._tries = 0
+        self._wait(now + (backoff(self._tries - 1, chance) if self._tries else 0))
+        self._tries += 0 if stable else 1
+        self._failures = FAILURES * self._kinds.index(self.kind)
+
     def _wait(self, until: float) -> None:
         self.state = "waiting"
         self.retry_at = until

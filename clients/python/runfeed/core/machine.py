@@ -10,12 +10,13 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from .actions import Action, Answer, Connect, Disconnect, Fail, Problem, Renew, Request, events_of, status_of
+from .actions import Action, Answer, Connect, Disconnect, Fail, Problem, Request, events_of, status_of
 from .asked import Asked, Requests
 from .link import Link, backoff
 from .order import Order
 from .pace import Pace
 from .protocol import Cause, RunEvent, RunfeedError, Stream, Transport, parse_object, text, whole
+from .renewal import Renewal
 from .subscription import FEED, Subscription
 from .watchers import Watchers
 
@@ -49,11 +50,10 @@ class Machine:
         self._actions: list[Action] = []
         self._watchers = Watchers(self._act)
         self._requests = Requests(self._act)
+        self._renewal = Renewal(self._requests, self._act)
         self._start_by = 0.0  # until when the first history is waited for
         self._resumes = True  # this hub has a history
         self._anywhere = False  # the stream was opened without a cursor
-        self._fresh: int | None = None  # requests from this one on have a renewed token, which nothing has proved yet
-        self._fresh_stream = False  # so has the stream
         self._poll_brought = False  # an earlier page of this poll had events
 
     def __repr__(self) -> str:
@@ -170,6 +170,12 @@ class Machine:
             self.link.told = whole(said.get("retry_in_ms"))
             self._resumes = self._resumes and said.get("reason") != "no_history"
             return
+        if said.get("type") == "auth_expiring":
+            return self._renewal.expiring()
+        if said.get("type") == "authenticated":
+            return self._renewal.authenticated()
+        if said.get("type") == "token_expired":
+            return self._expired(now)
         head, epoch = whole(said.get("head")), text(said.get("epoch"))
         if self._is_foreign(epoch) or said.get("type") == "reset":
             self._reset(now, epoch, head)
@@ -181,19 +187,24 @@ class Machine:
         if head is not None:
             self._head(now, head)
 
+    def _expired(self, now: float) -> None:
+        """A stream on which nothing can be sent ends with its token."""
+        self._act(Disconnect())
+        self._renewal.over()
+        self.link.expired(now, self._chance())
+
     def _open(self, now: float, head: int | None, beats: bool) -> None:
         again = self.link.ever_open
         self.link.opened(now, beats)
-        self._fresh, self._fresh_stream = None if self._fresh_stream else self._fresh, False
+        self._renewal.opened()
         self._pace.heard(now)
         if not self._anywhere or self.cursor is None:
             return
         # It began where it is, and we were somewhere already. What is between a poll brings; the first time, that is
         # a history that nobody has read yet, and no loss.
-        if again:
-            if head is None:
-                self._poll("ws_gap")
-        elif head is None or head > self.cursor:
+        if again and head is None:
+            self._poll("ws_gap")
+        elif not again and (head is None or head > self.cursor):
             self._order.begin(head)
             for each in self._watchers:
                 each.reload(head or 0, now)
@@ -238,12 +249,10 @@ class Machine:
         if self._is_foreign(epoch):
             return self._reset(now, epoch, None)
         self.epoch = epoch or self.epoch
-        if self._fresh is not None and asked.request.id >= self._fresh:
-            self._fresh = None
+        self._renewal.answered(asked.request.id)
         if asked.subscription is None:
-            self._polled(now, asked, body)
-        else:
-            self._loaded(now, asked.subscription, asked.request, body)
+            return self._polled(now, asked, body)
+        self._loaded(now, asked.subscription, asked.request, body)
 
     def _loaded(self, now: float, to: Subscription, request: Request, body: dict[str, Any]) -> None:
         to.failures = 0
@@ -286,7 +295,7 @@ class Machine:
         status = answer.status
         if status == 410:
             return self._reset(now, text((answer.body or {}).get("epoch")), None)
-        refused = status == 401 and self._may_renew(self._fresh is not None and asked.request.id >= self._fresh)
+        refused = status == 401 and self._renewal.refused(asked.request.id)
         if not refused and status not in (0, 404, 408, 429) and status < 500:
             return self._fail(answer.error)
         self._start_by = now  # no history to wait for
@@ -330,7 +339,7 @@ class Machine:
 
     def _connect(self, now: float) -> None:
         after = self.cursor if self._resumes else None
-        self._fresh_stream = self._fresh is not None
+        self._renewal.connects()
         self._anywhere = after is None
         self._act(Connect(self.link.connect(now), after, None if after is None else self.epoch))
 
@@ -363,20 +372,12 @@ class Machine:
         if disconnect:
             self._act(Disconnect())
         comeback = self.link.lost(now, code, reason, self._chance())
-        if code == 4401 and self._may_renew(self._fresh_stream):
+        if code == 4401 and self._renewal.over():
             return
         if comeback == "never":
             self._fail(RunfeedError("refused", reason or f"the hub closed with {code}", code))
         elif comeback == "without_cursor":
             self._reset(now, None, None)
-
-    def _may_renew(self, fresh: bool) -> bool:
-        """A token was refused. Whether another is to be tried: not when it was the renewed one."""
-        if self._fresh is not None:
-            return not fresh  # an old one was still on its way
-        self._fresh = self._requests.next
-        self._act(Renew())
-        return True
 
     def _fail(self, error: RunfeedError) -> None:
         self._disconnect()

@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
+from tests.integration.clients.watching.serving import Answering, Serve, Server
 from tests.integration.clients.watching.worker import Opened, Places, Worker
+from tests.support.ports import steady_port
 from tests.support.processes import services
 from tests.support.proxy import Proxy
 
@@ -51,3 +54,25 @@ async def opened() -> AsyncIterator[Opened]:
     yield start
     for proxy in running:
         await proxy.close()
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Starts a server that answers every request so."""
+    runners: list[web.AppRunner] = []
+
+    async def start(answer: Answering) -> Server:
+        server = Server(answer)
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", server.handle)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        runners.append(runner)
+        port = steady_port()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        server.base = f"http://127.0.0.1:{port}"
+        return server
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()

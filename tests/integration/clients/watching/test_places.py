@@ -3,72 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 import pytest
 from aiohttp import web
 
 from runfeed import Runfeed, RunfeedError
 from runfeed.places import encoded, retry_after
-from tests.integration.clients.watching.worker import DONE, ids
+from tests.integration.clients.watching.serving import END, EVENTS, Serve, history
+from tests.integration.clients.watching.worker import ids
 from tests.support import eventually
-from tests.support.ports import steady_port
 
 pytestmark = pytest.mark.any_server  # about a client, whatever the stores' versions
-Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
-EVENTS = [{"id": 1, "seq": 1, "run_id": "r1", "username": "a+b", "type": "a"}]
-END = {"id": 2, "seq": 2, "run_id": "r1", "username": "a+b", **DONE}
-
-
-class Server:
-    """A service that answers as it is told. Attributes: base: its URL; asked: all requests."""
-
-    def __init__(self, answer: Answering) -> None:
-        self.answer = answer
-        self.asked: list[web.Request] = []
-        self.base = ""
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Any request."""
-        self.asked.append(request)
-        return await self.answer(request)
-
-    def paths(self) -> list[str]:
-        """What was asked for, as it was written."""
-        return [request.raw_path for request in self.asked]
-
-
-@pytest.fixture
-async def serve() -> AsyncIterator[Callable[[Answering], Awaitable[Server]]]:
-    """Starts a server that answers every GET so."""
-    runners: list[web.AppRunner] = []
-
-    async def start(answer: Answering) -> Server:
-        server = Server(answer)
-        app = web.Application()
-        app.router.add_get("/{path:.*}", server.handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        runners.append(runner)
-        port = steady_port()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        server.base = f"http://127.0.0.1:{port}"
-        return server
-
-    yield start
-    for runner in runners:
-        await runner.cleanup()
-
-
-Serve = Callable[[Answering], Awaitable[Server]]
-
-
-def history(*events: dict[str, Any], status: str = "running") -> web.Response:
-    """A run's history."""
-    last = events[-1]["id"] if events else 0
-    body = {"run_id": "r1", "status": status, "last_seq": last, "head": last, "epoch": "E", "events": list(events)}
-    return web.json_response(body)
 
 
 async def test_what_is_sent(serve: Serve) -> None:
@@ -99,36 +44,6 @@ async def test_what_is_sent(serve: Serve) -> None:
     ]
     assert offered == ["runfeed.v1"] * 2
     assert server.asked[0].headers["User-Agent"].startswith("runfeed-python/")
-
-
-async def test_token(serve: Serve) -> None:
-    """A token goes with every request and socket; one that is refused is replaced, once."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        if request.path == "/ws":
-            offered.append(request.headers["Sec-WebSocket-Protocol"])
-            socket = web.WebSocketResponse(protocols=("runfeed.v1",))
-            await socket.prepare(request)
-            await socket.send_json({"control": True, "type": "connected", "head": 1, "epoch": "E"})
-            await socket.send_json(END)
-            await socket.receive()
-            return socket
-        if request.headers.get("Authorization") != "Bearer t2":
-            return web.json_response({"code": "unauthenticated"}, status=401)
-        return history(*EVENTS)
-
-    async def get_token() -> str:
-        tokens.append(f"t{len(tokens) + 1}")
-        return tokens[-1]
-
-    offered: list[str] = []
-    tokens: list[str] = []
-    server = await serve(answer)
-    async with Runfeed("alice", server.base, server.base, get_token=get_token) as feed:
-        assert await ids(feed.run("r1")) == [1, 2]
-        assert [event["id"] for event in await feed.history("r1")] == [1]
-
-    assert (tokens, offered) == (["t1", "t2"], ["runfeed.v1, bearer.t2"])
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, "unauthenticated"), (403, "forbidden"), (400, "http")])
@@ -262,24 +177,6 @@ async def test_events_stream(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> N
 
 RESET = b'event: reset\nid:\ndata: {"control":true,"type":"reset","epoch":"E","head":1}\n\n'
 LAST = b'id: 2\ndata: {"id":2,"seq":2,"run_id":"r1","username":"a","type":"workflow_completed"}\n\n'
-
-
-async def test_broken_token() -> None:
-    """A get_token that raises is a problem that may mend itself, and is named."""
-
-    def get_token() -> str:
-        raise LookupError("the vault is closed")
-
-    async with Runfeed("alice", "http://127.0.0.1:1", "http://127.0.0.1:1", get_token=get_token) as feed:
-        watch = feed.run("r1")
-        watching = asyncio.create_task(ids(watch))
-        await eventually(lambda: watch.error is not None)
-        assert watch.error is not None
-        assert (watch.error.code, "LookupError: the vault is closed" in str(watch.error)) == ("token", True)
-        with pytest.raises(RunfeedError, match="vault"):
-            await feed.runs()
-    with pytest.raises(RunfeedError, match="closed"):
-        await watching
 
 
 @pytest.mark.parametrize(

@@ -31,15 +31,16 @@ class Places:
 
 
 class Worker:
-    """One user with runs; an async context manager."""
+    """One user with runs; an async context manager. key: what the API is shown, where it asks."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, key: str | None = None) -> None:
         self.places = places
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self.username = unique_username()
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Worker:
-        self._session = aiohttp.ClientSession()
+        self._session = aiohttp.ClientSession(headers=self._headers)
         return self
 
     async def __aexit__(self, *_: object) -> None:

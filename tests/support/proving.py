@@ -1,0 +1,40 @@
+"""Services that ask who comes: how they are started, and the keys and tokens that they take."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jwt
+
+from tests.support.processes import clean_environ, services
+
+HMAC_KEY = "a secret of the tests, thirty-two bytes long"
+
+
+def token(username: str, seconds: float = 600, **claims: Any) -> str:
+    """A user's token that ends in so many seconds. claims: further ones."""
+    now = time.time()
+    said = {"iss": "runfeed", "aud": "runfeed", "sub": username, "iat": now, "exp": now + seconds, **claims}
+    return jwt.encode(said, HMAC_KEY, algorithm="HS256")
+
+
+def operate(database_url: str, redis_url: str, *arguments: str) -> str:
+    """What `python -m orchestrator_api ...` prints, for services that ask who comes."""
+    names = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "AUTH_HMAC_KEY": HMAC_KEY}
+    command = [sys.executable, "-m", "orchestrator_api", *arguments]
+    done = subprocess.run(command, env=clean_environ(**names), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@contextmanager
+def proving(database_url: str, redis_url: str, directory: Path, **names: str) -> Iterator[dict[str, str]]:
+    """Both services, ready, as `services` has them, and they ask who comes; the environment that they have."""
+    key = operate(database_url, redis_url, "keys", "create", "--may", "hub", "--all")
+    wanted = {"AUTH_HMAC_KEY": HMAC_KEY, "FANOUT_HISTORY_KEY": key, **names}
+    with services(database_url, redis_url, directory, **wanted) as environ:
+        yield environ
