@@ -39,7 +39,7 @@ _ALLOW: Final = "GET, HEAD, OPTIONS"
 # What a client that offered runfeed.v1 is closed with instead of a status; a browser shows its page no status.
 CLOSE_CODES: Final = {400: 4400, 401: 4401, 403: 4403, 404: 4404, 410: 4409, 429: 1013, 503: 1013}
 _RUN_PATHS: Final = (("/ws/runs/", False), ("/sse/runs/", False), ("/api/v1/events/", True))
-# Behind these the library repeats what it was sent, all of it: that may hold a token, and is as long as the client likes.
+# Behind these the library repeats what it was sent, all of it: that may hold a token, and be as long as one likes.
 _REPEATED: Final = re.compile(r"(?:: | in ).*", re.DOTALL)
 # The library logs each connection at INFO; ours is one line a socket's life.
 _LOGGER: Final = logging.getLogger("websockets.server")
