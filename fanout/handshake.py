@@ -39,6 +39,8 @@ _ALLOW: Final = "GET, HEAD, OPTIONS"
 # What a client that offered runfeed.v1 is closed with instead of a status; a browser shows its page no status.
 CLOSE_CODES: Final = {400: 4400, 401: 4401, 403: 4403, 404: 4404, 410: 4409, 429: 1013, 503: 1013}
 _RUN_PATHS: Final = (("/ws/runs/", False), ("/sse/runs/", False), ("/api/v1/events/", True))
+# Behind these the library repeats what it was sent, all of it: that may hold a token, and be as long as one likes.
+_REPEATED: Final = re.compile(r"(?:: | in ).*", re.DOTALL)
 # The library logs each connection at INFO; ours is one line a socket's life.
 _LOGGER: Final = logging.getLogger("websockets.server")
 _LOGGER.setLevel(logging.WARNING)
@@ -159,7 +161,9 @@ class Handshake(ServerProtocol):
     def reject(self, status: StatusLike, text: str) -> Response:
         """Every refusal of the library's passes here: 400, 403, 405, 414, 426, 431, 505."""
         detail = " ".join(text.split()).removeprefix("Failed to open a WebSocket connection: ")
-        return problem(Refusal(int(status), detail, "Origin" if status == http.HTTPStatus.FORBIDDEN else None))
+        if status == http.HTTPStatus.FORBIDDEN:
+            return problem(Refusal(int(status), detail, "Origin"))
+        return problem(Refusal(int(status), _REPEATED.sub("", detail)))
 
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
         """Ours when it is offered. The library's own choice refuses clients that offer none."""
@@ -182,7 +186,8 @@ class Handshake(ServerProtocol):
     def refused_because(self) -> str:
         """Why the parser gave no request and no answer: a body, a transfer coding, another protocol's bytes."""
         cause = self.handshake_exc.__cause__ if self.handshake_exc else None
-        return str(cause) if isinstance(cause, (ValueError, NotImplementedError)) else "this is no HTTP/1.1 request"
+        known = isinstance(cause, (ValueError, NotImplementedError))
+        return _REPEATED.sub("", str(cause)) if known else "this is no HTTP/1.1 request"
 
 
 def preflight(protocol: Handshake, request: Request) -> Response:

@@ -9,6 +9,8 @@ postgres_server        a PostgreSQL of the test's own, to stop, kill and freeze:
 redis_server           a Redis or Valkey of the test's own, the same
 free_port              a function: a TCP port of 127.0.0.1 that nobody listens on
 
+And whatever the test: no secret may be printed, tests/support/secrets.py.
+
 Nothing but the standard library and pytest is imported before a fixture needs it: fanout's unit tests also run where
 asyncpg is not installed.
 """
@@ -26,6 +28,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.answers import VARIABLE, Findings
+from tests.support.no_secrets import no_secret_is_shown, pytest_runtest_makereport
+from tests.support.secrets import password_of
 
 if TYPE_CHECKING:
     from deploy.local.place import DataDirectory
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from tests.support.servers import OwnPostgres, OwnRedis
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+__all__ = ["no_secret_is_shown", "pytest_runtest_makereport"]
 MANY_CONNECTIONS = {"max_connections": "300"}  # tests open pools of several processes at once
 
 
@@ -134,10 +139,11 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
 
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
-        yield GivenPostgres(given)
+        yield GivenPostgres(password_of(given))
         return
     new = request.getfixturevalue("data_directories")
     with Postgres(new("postgres"), find_postgres(os.environ), MANY_CONNECTIONS) as server:
+        password_of(server.url())
         yield server
 
 
@@ -149,11 +155,11 @@ def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
     given = os.environ.get("TEST_REDIS_URL")
     if given:
-        yield given
+        yield password_of(given)
         return
     new = request.getfixturevalue("data_directories")
     with Valkey(new("redis"), find_redis(os.environ)) as server:
-        yield server.url
+        yield password_of(server.url)
 
 
 @pytest.fixture

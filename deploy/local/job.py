@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 Figures = dict[str, Any]
-LEFT_OUT = {".git", ".venv", ".data", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+LEFT_OUT = {
+    ".git", ".venv", ".venv-harden", ".data", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache",
+    ".hypothesis",
+}  # fmt: skip
 FILE_BYTES = 2 * 1024 * 1024  # larger files are data, and would make the demo's length a matter of luck
 WORD = re.compile(r"[A-Za-z_]{3,40}")
 

@@ -27,6 +27,7 @@ from tests.fault.runner import Result, play
 from tests.fault.stack import Stack, running
 from tests.fault.times import CI, FULL, Times
 from tests.fault.world import MIX, Row
+from tests.support import secrets
 
 ROW_SECONDS = 180.0  # for one row, whatever happens
 CI_ROW_SECONDS = 60.0
@@ -119,10 +120,13 @@ async def main(arguments: argparse.Namespace) -> int:
     for result in results:
         if not result.passed:  # once more at the end: a log that is cut keeps the end
             say(report.shown(result))
-    say(f"FAILED: {', '.join(failed)}" if failed else "all passed")
+    shown = secrets.found()
+    for text in shown:
+        say(f"SECRET SHOWN: {text}")
+    say(f"FAILED: {', '.join(failed)}" if failed else "all passed" if not shown else "passed, but for the secrets")
     if arguments.readme:
         report.write(results, servers, lacking)
-    return 1 if failed or lacking else 0
+    return 1 if failed or lacking or shown else 0
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:

@@ -91,9 +91,10 @@ class Stream:
 
 @dataclass(slots=True)
 class Verdict:
-    """How often each kind was found, with examples in words."""
+    """How often each kind was found, with examples in words. frames: how many were looked at, on all streams."""
 
     events: int = 0
+    frames: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -237,6 +238,7 @@ class _Judge:
 
     def _rightful(self, frame: Frame) -> bool:
         """Whether this frame is one of the history's that this stream asked for."""
+        self.verdict.frames += 1
         name, runs = self.stream.name, self.stream.runs
         username, run_id = frame.fields.get("username"), frame.fields.get("run_id")
         if username != self.stream.username or (runs is not None and run_id not in runs):
@@ -277,6 +279,18 @@ class _Judge:
     def _holes(self, segment: Segment, shown: set[int]) -> None:
         begin, end = self._begin(segment, shown), self._end(segment, shown)
         self.missing |= {event.id for event in self.asked if begin <= event.id <= end and event.id not in shown}
+
+
+def silent(streams: Iterable[Stream], usernames: Iterable[str]) -> set[str]:
+    """Those users who have sockets or event streams, none of which was shown anything."""
+    pushed = [
+        (stream.username, segment)
+        for stream in streams
+        for segment in stream.segments
+        if segment.source == "socket"
+    ]  # fmt: skip
+    spoke = {username for username, segment in pushed if segment.frames}
+    return {username for username, _ in pushed if username in set(usernames)} - spoke
 
 
 def sights(streams: Iterable[Stream]) -> Iterator[tuple[Stream, Segment, Frame]]:

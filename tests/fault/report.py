@@ -16,7 +16,7 @@ HEAD = ("row", "fault", "events", "lost", "repeated", "out of order", "foreign",
 OTHERS = (
     checker.NEVER_STORED, checker.STORED_TWICE, checker.HISTORY_HOLE, checker.UNCOMMITTED, checker.DIFFERING,
 )  # fmt: skip
-WIDTHS = (12, 58, 7, 6, 9, 13, 8, 26)
+WIDTHS = (12, 58, 7, 6, 9, 13, 20, 26)
 
 
 def cells(result: Result) -> tuple[str, ...]:
@@ -28,7 +28,8 @@ def cells(result: Result) -> tuple[str, ...]:
         row.number,
         row.name,
         str(result.verdict.events),
-        *(str(counts[kind]) for kind in (checker.LOST, checker.REPEATED, checker.DISORDER, checker.FOREIGN)),
+        *(str(counts[kind]) for kind in (checker.LOST, checker.REPEATED, checker.DISORDER)),
+        f"{counts[checker.FOREIGN]} of {result.verdict.frames} frames",
         f"{what}{result.took:.1f} s{again} ({row.bound:g} s)",
     )
 

@@ -15,7 +15,7 @@ from tests.fault.crowd import Crowd
 from tests.fault.load import Load, history
 from tests.fault.stack import Stack
 from tests.fault.times import Times
-from tests.fault.world import LOOK_ALIKES, MIX, QUIET, Row, World
+from tests.fault.world import MIX, QUIET, Row, World, look_alikes
 from tests.support.pacing import passing
 from tests.support.waiting import eventually
 
@@ -60,7 +60,7 @@ async def play(stack: Stack, row: Row, times: Times, kinds: tuple[str, ...] = MI
     """Runs a row on a sound stack, and leaves a sound stack."""
     began = time.monotonic()
     tag = f"{row.number}.{next(_tags)}"
-    users = {f"{name}.{tag}": [f"{tag}:{n}-0", f"{tag}:{n}-1"] for n, name in enumerate(LOOK_ALIKES)}
+    users = {name: [f"{tag}:{n}-0", f"{tag}:{n}-1"] for n, name in enumerate(look_alikes(tag))}
     quiet = {f"quiet{n}.{tag}": [f"{tag}:quiet{n}"] for n in range(QUIET)}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         world = World(row, stack, times, users, Load(stack.api_ports, session, users, quiet), Crowd())
@@ -149,4 +149,6 @@ def judged(world: World, stored: list[Stored]) -> Result:
     else:
         took = checker.caught_up(streams, since, late=LATE)
     failed = [*world.failed, *world.load.surprises[:3], *world.load.died(), *world.crowd.died()]
+    if silent := checker.silent(streams, world.names):
+        failed.append(f"no socket of {', '.join(sorted(silent))} saw anything: that nothing was foreign proves nothing")
     return Result(world.row, verdict, failed, world.notes, took)

@@ -7,8 +7,10 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from fanout import wire
 from tests.fault import checker
 from tests.fault.checker import Acknowledged, Segment, Stored, Stream, check
+from tests.fault.world import look_alikes
 
 USERS = ("alice", "Alice", "bob")
 EVENTS = 60  # of each user, in two runs
@@ -210,6 +212,56 @@ def test_mutants(damage: Callable[[Run, random.Random], None], kind: str, seed: 
 def test_kinds_are_all_planted() -> None:
     """There is a mutant for everything that the checker can find."""
     assert {kind for _, kind in MUTANTS} == set(checker.KINDS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("username", look_alikes("7.1"))
+def test_one_foreign_frame_is_noticed(username: str, seed: int) -> None:
+    """Among all the frames of twenty users one that another of them should have had is counted, as exactly one."""
+    chance = random.Random(seed)
+    names = look_alikes("7.1")
+    run = Run()
+    run.stored = [event for name in names for event in feed(name)]
+    run.told = []
+    run.streams = [stream for name in names for stream in watchers(name, run.stored)]
+    assert run.check().clean
+    other = chance.choice([name for name in names if name != username])
+    victim = chance.choice([stream for stream in run.streams if stream.username == username])
+    theirs = chance.choice([event for event in run.stored if event.username == other])
+    frames = chance.choice(victim.segments).frames
+    frames.insert(chance.randrange(len(frames)), (150.0, theirs.raw))
+    verdict = run.check()
+
+    assert verdict.counts == {checker.FOREIGN: 1}
+    assert verdict.frames == sum(len(part.frames) for stream in run.streams for part in stream.segments)
+    assert victim.name in verdict.examples[checker.FOREIGN][0]
+
+
+def test_twenty_look_alikes() -> None:
+    """A row's names are twenty, valid, and what a careless comparison takes for each other is among them."""
+    names = look_alikes("half-open.12")
+    pairs = [(one, other) for one in names for other in names if one != other]
+
+    assert len(set(names)) == 20
+    assert all(wire.USERNAME.fullmatch(name) for name in names)
+    assert any(one.lower() == other.lower() for one, other in pairs)
+    assert any(one.startswith(other) for one, other in pairs)
+    assert any(one.endswith(other) for one, other in pairs)
+    assert any(len(one) == 128 and one[:-1] == other[:-1] for one, other in pairs)
+    assert any(one.replace("0", "O") == other for one, other in pairs)
+    assert {"|", "+", ".", "@", ":"} <= {sign for name in names for sign in name}
+
+
+def test_who_saw_nothing_is_named() -> None:
+    """A user whose sockets were shown nothing is named: their silence would pass for privacy."""
+    run = Run()
+    assert checker.silent(run.streams, USERS) == set()
+    for stream in run.streams:
+        if stream.username == "bob":
+            for segment in stream.segments:
+                segment.frames.clear()
+
+    assert checker.silent(run.streams, USERS) == {"bob"}
 
 
 def test_fresh_segment_begins_anew() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.fault import report
-from tests.fault.checker import LOST, UNCOMMITTED
+from tests.fault.checker import FOREIGN, LOST, UNCOMMITTED
 from tests.fault.rows import ROWS
 from tests.fault.runner import Result
 
@@ -40,6 +40,18 @@ def test_readme_section(tmp_path: Path) -> None:
     assert "old" not in text
     assert "| 4000 |" in text
     assert "Rows that are missing: 99." in text
+
+
+def test_foreign_frames_are_counted() -> None:
+    """The table says how many frames were looked at, and how many of them were somebody else's."""
+    good, bad = results()
+    good.verdict.frames = 23_000
+    bad.verdict.frames = 70
+    bad.verdict.found(FOREIGN, "alic/plain1: a frame of alice's")
+
+    assert "0 of 23000 frames" in report.shown(good)
+    assert "1 of 70 frames" in report.shown(bad)
+    assert "! foreign: alic/plain1: a frame of alice's" in report.shown(bad)
 
 
 def test_readme_needs_its_markers(tmp_path: Path) -> None:

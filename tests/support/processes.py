@@ -16,6 +16,7 @@ from deploy.local.supervise import procfile
 from fanout.auth_config import DOCUMENTED
 from tests.support.answers import VARIABLE
 from tests.support.ports import steady_port
+from tests.support.secrets import look_at_log, secrets_of
 from tests.support.servers import alive, family, signal_all
 from tests.support.waiting import eventually_sync
 
@@ -66,6 +67,7 @@ class Program:
         account: Account | None = None,
     ) -> None:
         self.mark = secrets.token_hex(8)
+        secrets_of(environ)
         self._log = log
         with log.open("wb") as output:
             self.process = spawn(
@@ -120,11 +122,12 @@ class Program:
         eventually_sync(lambda: not self.members(), within=STOP_SECONDS)
 
     def close(self) -> None:
-        """Kill what is left."""
+        """Kill what is left; what it has said is looked through for secrets."""
         signal_all(sorted(self.members()), signal.SIGKILL)
         self.process.wait()
         if self.process.stdin is not None:
             self.process.stdin.close()
+        look_at_log(self._log)
 
 
 @contextmanager

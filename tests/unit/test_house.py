@@ -288,6 +288,7 @@ def locked(lock: str) -> dict[str, str]:
 LOCKS: dict[str, tuple[str, ...]] = {
     "requirements.lock": ("fanout", "api", "local"),
     "requirements-dev.lock": ("fanout", "api", "local", "dev"),
+    "requirements-harden.lock": ("fanout", "api", "harden"),
 }
 
 
@@ -306,10 +307,11 @@ def test_lock_holds_what_is_required(lock: str) -> None:
 
 
 def test_locks_agree() -> None:
-    """What is tested is what is run: the dev lock has the run lock's packages in the same versions."""
-    dev = locked("requirements-dev.lock")
+    """What is tested is what is run: where other locks have the run lock's packages, they are the same versions."""
+    run, dev, harden = (locked(f"requirements{name}.lock") for name in ("", "-dev", "-harden"))
 
-    assert {name: dev.get(name) for name in locked("requirements.lock")} == locked("requirements.lock")
+    assert {name: dev.get(name) for name in run} == run
+    assert {name: version for name, version in harden.items() if dev.get(name, version) != version} == {}
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,21 @@ import urllib.error
 import urllib.request
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from fanout.auth_config import DOCUMENTED
+from tests.support.secrets import look_at
 
+T = TypeVar("T", str, bytes)
 ROOT = Path(__file__).parents[3]
+
+
+def looked_at(said: T, what: str) -> T:
+    """What a hub has said, in which no secret may stand."""
+    look_at(said, f"the hub, {what}")
+    return said
 
 
 class HubProcess:
@@ -51,10 +59,10 @@ class HubProcess:
         """Status and body of a GET on the admin port."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
+                return answer.status, looked_at(answer.read().decode(), path)
         except urllib.error.HTTPError as answer:
             with answer:
-                return answer.code, answer.read().decode()
+                return answer.code, looked_at(answer.read().decode(), path)
         except (urllib.error.URLError, ConnectionError) as exc:
             return 0, str(exc)
 
@@ -135,6 +143,8 @@ class RawPeer:
                     data += piece
             except ConnectionError:
                 pass
+        if data[:10] in (b"HTTP/1.1 4", b"HTTP/1.1 5"):
+            looked_at(data, "a refusal")
         return data
 
     async def head(self) -> bytes:

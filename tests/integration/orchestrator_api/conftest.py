@@ -11,6 +11,7 @@ import pytest
 from orchestrator_api.serve import Service, running
 from orchestrator_api.settings import Settings
 from tests.support.checked_api import install_in_tests
+from tests.support.secrets import secret
 from tests.support.waiting import eventually
 
 
@@ -66,6 +67,8 @@ def checked() -> None:
 @asynccontextmanager
 async def served(settings: Settings, *, problems: bool = False) -> AsyncIterator[Api]:
     """A running service with a client, PostgreSQL and Redis reached. problems: some are expected."""
+    for key in (*settings.auth.hmac_keys, *settings.auth.watch_keys):
+        secret(key, "a key of the service")
     async with running(settings) as service, aiohttp.ClientSession() as session:
         await eventually(lambda: not service.recorder.away and not service.publisher.error, within=10)
         assert problems or not service.recorder.problems()
