@@ -41,6 +41,7 @@ CLOSE_CODES: Final = {400: 4400, 401: 4401, 403: 4403, 404: 4404, 410: 4409, 429
 _RUN_PATHS: Final = (("/ws/runs/", False), ("/sse/runs/", False), ("/api/v1/events/", True))
 # Behind these the library repeats what it was sent, all of it: that may hold a token, and be as long as one likes.
 _REPEATED: Final = re.compile(r"(?:: | in ).*", re.DOTALL)
+_SHOWN: Final = 200  # characters; an Origin is no secret, and whoever forgot to allow one looks for it here
 # The library logs each connection at INFO; ours is one line a socket's life.
 _LOGGER: Final = logging.getLogger("websockets.server")
 _LOGGER.setLevel(logging.WARNING)
@@ -162,7 +163,7 @@ class Handshake(ServerProtocol):
         """Every refusal of the library's passes here: 400, 403, 405, 414, 426, 431, 505."""
         detail = " ".join(text.split()).removeprefix("Failed to open a WebSocket connection: ")
         if status == http.HTTPStatus.FORBIDDEN:
-            return problem(Refusal(int(status), detail, "Origin"))
+            return problem(Refusal(int(status), detail[:_SHOWN], "Origin"))
         return problem(Refusal(int(status), _REPEATED.sub("", detail)))
 
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:

@@ -51,8 +51,11 @@ def answers_looked_at() -> Iterator[None]:
 
     async def read_and_look(answer: aiohttp.ClientResponse) -> bytes:
         body = await read(answer)
-        if answer.status >= 400 or answer.url.path == "/metrics":
-            secrets.look_at(body, f"{answer.method} {answer.url.path}: {answer.status}")
+        where = f"{answer.method} {answer.url.path}: {answer.status}"
+        if answer.status >= 400:
+            secrets.look_at_refusal(body, where)
+        elif answer.url.path == "/metrics":
+            secrets.look_at(body, where)
         return body
 
     with pytest.MonkeyPatch.context() as patch:

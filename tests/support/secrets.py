@@ -26,6 +26,11 @@ FORMS = {
     "an API key": re.compile(r"rfk_[0-9a-f]{16}_[A-Za-z0-9_-]{20,}"),
     "a ticket": re.compile(r"rft_[A-Za-z0-9_-]{20,}"),
 }
+# A stack, a statement, an object, a path of the program: what a caller has no use for and an attacker has.
+INSIDE = re.compile(
+    r'Traceback \(most|File "[^"]*\.py"|\.py:\d+|\bSELECT\b.*\bFROM\b|\bINSERT INTO\b|\bUPDATE \w+ SET\b'
+    r"|\bDELETE FROM\b|\basyncpg\b|<[\w.]+ object at 0x|\b(?:postgresql|redis)://"
+)
 T = TypeVar("T", str, bytes)
 _known: dict[str, str] = {}  # what it is, by the secret
 _found: list[str] = []
@@ -68,6 +73,14 @@ def look_at(text: str | bytes, where: str) -> None:
     """Notes the secrets in what a program of ours has said. where: for whoever reads the failure."""
     said = text.decode(errors="replace") if isinstance(text, bytes) else text
     _found.extend(f"{where}: {kind}" for kind in kinds_in(said))
+
+
+def look_at_refusal(text: str | bytes, where: str) -> None:
+    """The same for an answer that is an error: it tells nothing of our inside, either."""
+    look_at(text, where)
+    said = text.decode(errors="replace") if isinstance(text, bytes) else text
+    if match := INSIDE.search(said):
+        _found.append(f"{where}: our inside, {match[0]!r}")
 
 
 def look_at_log(path: Path) -> None:

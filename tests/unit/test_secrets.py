@@ -48,6 +48,26 @@ def test_what_processes_are_told_is_remembered(monkeypatch: pytest.MonkeyPatch) 
     assert secrets.kinds_in("postgresql://u:***@h/db 8080 short " + "p" * 40) == []
 
 
+@pytest.mark.parametrize(
+    ("said", "is_inside"),
+    [
+        ('Traceback (most recent call last):\n  File "serve.py", line 3', True),
+        ('{"detail":"relation does not exist: SELECT * FROM runs"}', True),
+        ('{"detail":"cannot connect to postgresql://runfeed@db/runfeed"}', True),
+        ('{"detail":"<fanout.hub.Hub object at 0x7f>"}', True),
+        ('{"detail":"asyncpg: connection reset"}', True),
+        ('{"detail":"username must match ^[A-Za-z0-9]","field":"username"}', False),
+        ('{"detail":"select a run from the list, and update it"}', False),
+    ],
+)
+def test_our_inside_is_known(monkeypatch: pytest.MonkeyPatch, said: str, is_inside: bool) -> None:
+    """A stack, a statement, an object or an address of ours in an answer 4xx or 5xx that a test has read fails it."""
+    monkeypatch.setattr(secrets, "_found", [])
+    secrets.look_at_refusal(said.encode(), "GET /")
+
+    assert bool(secrets.found()) is is_inside
+
+
 LEAKS = {
     "printed": f"print({TOKEN!r})",
     "logged": f"import logging; logging.getLogger('x').warning('refused %s', {KEY!r})",

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from prometheus_client.parser import text_string_to_metric_families
 
 from fanout.auth_config import DOCUMENTED
-from tests.support.secrets import look_at
+from tests.support.secrets import look_at, look_at_refusal
 
 T = TypeVar("T", str, bytes)
 ROOT = Path(__file__).parents[3]
@@ -144,7 +144,7 @@ class RawPeer:
             except ConnectionError:
                 pass
         if data[:10] in (b"HTTP/1.1 4", b"HTTP/1.1 5"):
-            looked_at(data, "a refusal")
+            look_at_refusal(data, "the hub, a refusal")
         return data
 
     async def head(self) -> bytes:
