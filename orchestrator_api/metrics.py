@@ -149,9 +149,7 @@ class Metrics:
 
 
 def _who(registry: CollectorRegistry) -> tuple[Counter, Counter, Counter]:
-    """Returns the counters of refusals by code, of readings of the issuer's keys by outcome, and of connections that are
-    one too many by limit; all at 0.
-    """
+    """Returns the counters, all at 0: refusals by code, readings of the issuer's keys, connections turned away."""
     refusals = Counter(
         "orchestrator_auth_refusals", "Requests refused for who makes them, or from where.", ["code"], registry=registry
     )
