@@ -41,7 +41,6 @@ CLOSE_CODES: Final = {400: 4400, 401: 4401, 403: 4403, 404: 4404, 410: 4409, 429
 _RUN_PATHS: Final = (("/ws/runs/", False), ("/sse/runs/", False), ("/api/v1/events/", True))
 # Behind these the library repeats what it was sent, all of it: that may hold a token, and be as long as one likes.
 _REPEATED: Final = re.compile(r"(?:: | in ).*", re.DOTALL)
-_SHOWN: Final = 200  # characters; an Origin is no secret, and whoever forgot to allow one looks for it here
 # The library logs each connection at INFO; ours is one line a socket's life.
 _LOGGER: Final = logging.getLogger("websockets.server")
 _LOGGER.setLevel(logging.WARNING)
@@ -161,9 +160,9 @@ class Handshake(ServerProtocol):
 
     def reject(self, status: StatusLike, text: str) -> Response:
         """Every refusal of the library's passes here: 400, 403, 405, 414, 426, 431, 505."""
-        detail = " ".join(text.split()).removeprefix("Failed to open a WebSocket connection: ")
         if status == http.HTTPStatus.FORBIDDEN:
-            return problem(Refusal(int(status), detail[:_SHOWN], "Origin"))
+            return problem(foreign_page())
+        detail = " ".join(text.split()).removeprefix("Failed to open a WebSocket connection: ")
         return problem(Refusal(int(status), _REPEATED.sub("", detail)))
 
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
@@ -189,6 +188,11 @@ class Handshake(ServerProtocol):
         cause = self.handshake_exc.__cause__ if self.handshake_exc else None
         known = isinstance(cause, (ValueError, NotImplementedError))
         return _REPEATED.sub("", str(cause)) if known else "this is no HTTP/1.1 request"
+
+
+def foreign_page() -> Refusal:
+    """A page of an origin that is not allowed."""
+    return Refusal(403, "this origin may not watch", "Origin")
 
 
 def preflight(protocol: Handshake, request: Request) -> Response:
@@ -260,7 +264,7 @@ def _stream(protocol: Handshake, request: Request) -> Response:
     try:
         origin = protocol.process_origin(request.headers)
     except InvalidHandshake as exc:
-        raise Refusal(403, "this origin may not watch", "Origin") from exc
+        raise foreign_page() from exc
     fields = Headers(
         [
             ("Date", email.utils.formatdate(usegmt=True)),

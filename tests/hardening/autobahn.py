@@ -30,7 +30,7 @@ from tests.hardening.peer import Outcome, carry_out
 
 ACCEPTED = Path(__file__).with_name("autobahn_accepted.json")
 AT_A_TIME = 8  # most cases wait for a second
-CASE_SECONDS = 60.0  # a case that takes longer has failed; the slowest of the full set takes half of that
+CASE_SECONDS = 600.0  # what takes longer is cut; a case has bounds of its own, of up to 480 s
 LIMIT = 64 << 20  # bytes of a message, for cases that are about long ones
 # Of the last number of an id in 12.* and 13.*: a thousand messages of up to 1 KiB, and of 8 KiB in fragments.
 FAST = {"1", "3", "4", "11"}

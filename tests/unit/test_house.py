@@ -306,6 +306,17 @@ def test_lock_holds_what_is_required(lock: str) -> None:
     assert all("--hash=sha256:" in block for block in re.split(r"\n(?=[a-z])", text))
 
 
+def test_locks_are_hashed() -> None:
+    """No lock, whatever it is for, takes a package without a hash or from an address."""
+    locks = [path for path in tracked() if re.fullmatch(r"requirements[\w-]*\.lock", path)]
+    texts = {path: (CHECKOUT / path).read_text() for path in locks}
+
+    assert len(locks) >= 4
+    assert [path for path, text in texts.items() if "://" in text] == []
+    assert [path for path, text in texts.items() if re.search(r"^[\w.-]+==[^\\\n]*$", text, re.MULTILINE)] == []
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", text) for text in texts.values())
+
+
 def test_locks_agree() -> None:
     """What is tested is what is run: where other locks have the run lock's packages, they are the same versions."""
     run, dev, harden = (locked(f"requirements{name}.lock") for name in ("", "-dev", "-harden"))

@@ -24,6 +24,8 @@ CONTROLS = "Sec-WebSocket-Protocol: runfeed.v1\r\n"
         f"GET /ws?username=alice HTTP/1.1\r\n{FIELDS}Authorization: Bearer {TOKEN}\x01\r\n",
         f"GET /ws?username=alice HTTP/1.1\r\n{FIELDS}Authorization Bearer {TOKEN}\r\n",
         f"GET /ws?username=alice HTTP/1.1\r\n{FIELDS}Connection: {TOKEN},,\r\n",
+        f"GET /ws?username=alice HTTP/1.1\r\n{FIELDS}Origin: https://{TOKEN}\r\n",
+        f"GET /sse?username=alice HTTP/1.1\r\nHost: localhost\r\nOrigin: {TOKEN}\r\n",
         f"GET /ws?username={TOKEN}%00 HTTP/1.1\r\n{FIELDS}",
         f"GET /ws/runs/{TOKEN}%00 HTTP/1.1\r\n{FIELDS}",
         f"GET http://[{TOKEN}/ws HTTP/1.1\r\n{FIELDS}",
