@@ -128,7 +128,7 @@ async def played(steps: list[tuple[tuple[Any, ...], int]]) -> int:
     async with Standing(auth=auth(), sockets_per_user=2, messages_per_min=3) as standing:
         standing.past.append("alice", 2)
         standing.past.owners["r1"] = "alice"
-        standing.past.tickets[TICKET, None] = Redeemed("alice", None, time.time() + 60)
+        standing.past.tickets[TICKET] = Redeemed("alice", None, time.time() + 60), None
         player = Player(standing)
         before, guard.time = guard.time, lambda: player.now  # type: ignore[attr-defined]
         try:

@@ -46,7 +46,7 @@ class Past(History):
         self.most = 10**6
         self.revoked: list[Revocation] = []
         self.revoked_epoch = "r1"
-        self.tickets: dict[tuple[str, str | None], Redeemed] = {}
+        self.tickets: dict[str, tuple[Redeemed, str | None]] = {}  # each with the page that it was made for
 
     def append(self, username: str, count: int = 1, size: int = 1) -> None:
         """Commit events."""
@@ -99,11 +99,11 @@ class Past(History):
         return Revoked(self.revoked_epoch, found, after + len(found))
 
     async def redeem(self, ticket: str, origin: str | None) -> Redeemed | None:
-        """A ticket of the page that it was made for, once; the answer may be late."""
+        """A ticket, once, and to no other page than the one that it was made for; the answer may be late."""
         await self._answered("redeem", ticket)
-        found = self.tickets.pop((ticket, origin), None)
+        found, page = self.tickets.pop(ticket, (None, None))
         await self.gate.wait()
-        return found
+        return found if None in (page, origin) or page == origin else None
 
     def _page(self, username: str, after: int) -> Page:
         log = self.log.get(username, [])

@@ -45,10 +45,11 @@ async def test_subprotocol(proven: Standing) -> None:
 
 async def test_ticket(proven: Standing) -> None:
     """A ticket is used once, of the page that it was made for; the second time it is nothing."""
-    end = time.time() + 60
-    proven.past.tickets[TICKET, "http://localhost"] = Redeemed("alice", ["r1"], end)
-    foreign = proven.connect(f"/ws?ticket={TICKET}")[1]
+    ticket = Redeemed("alice", ["r1"], time.time() + 60), "http://localhost"
+    proven.past.tickets[TICKET] = ticket
+    foreign = proven.connect(f"/ws?ticket={TICKET}", "Origin: http://localhost:3000\r\n")[1]
     assert (await answered(foreign)).startswith(b"HTTP/1.1 401 ")
+    proven.past.tickets[TICKET] = ticket
     connection, transport = proven.connect(f"/ws?ticket={TICKET}", "Origin: http://localhost\r\n")
     assert (await answered(transport)).startswith(b"HTTP/1.1 101 ")
     assert (connection.admission.username, connection.admission.runs) == ("alice", frozenset({"r1"}))
@@ -58,9 +59,18 @@ async def test_ticket(proven: Standing) -> None:
     assert problem(again)["code"] == "token_invalid"
 
 
+async def test_ticket_of_an_event_source(proven: Standing) -> None:
+    """A page's EventSource of its own origin names no Origin, though the page's POST for the ticket did."""
+    proven.past.tickets[TICKET] = Redeemed("alice", None, time.time() + 60), "http://localhost"
+    connection, transport = proven.connect(f"/sse?ticket={TICKET}")
+
+    assert (await answered(transport)).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert connection.admission.username == "alice"
+
+
 async def test_concurrent_tickets(proven: Standing) -> None:
     """Of ten that show the same ticket at once one gets in."""
-    proven.past.tickets[TICKET, None] = Redeemed("alice", None, time.time() + 60)
+    proven.past.tickets[TICKET] = Redeemed("alice", None, time.time() + 60), None
     transports = [proven.connect(f"/ws?ticket={TICKET}")[1] for _ in range(10)]
     await eventually(lambda: all(each.written for each in transports))
 

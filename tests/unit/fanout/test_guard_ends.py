@@ -147,7 +147,7 @@ async def test_one_token_taken_back(proven: Standing) -> None:
     """A token's name takes back that token alone, and the ticket that was had for it."""
     _, one = await opened(proven, jti="a")
     _, other = await opened(proven, jti="b")
-    proven.past.tickets[TICKET, None] = Redeemed("alice", None, time.time() + 60, time.time(), "a")
+    proven.past.tickets[TICKET] = Redeemed("alice", None, time.time() + 60, time.time(), "a"), None
     by_ticket = proven.connect(f"/ws?ticket={TICKET}")[1]
     await answered(by_ticket)
     proven.past.revoked.append(Revocation(token_id="a"))
@@ -173,7 +173,7 @@ async def test_nothing_is_left(at: str, end: str) -> None:
     """However a connection ends, and wherever it was then, nobody is counted and nothing is under way."""
     async with Standing(auth=auth()) as standing:
         past = standing.past
-        past.tickets[TICKET, None] = Redeemed("alice", None, time.time() + 60)
+        past.tickets[TICKET] = Redeemed("alice", None, time.time() + 60), None
         if at in ("verifying", "waiting"):
             past.gate.clear()
         connection, transport = standing.connect(
