@@ -153,7 +153,7 @@ class Guard:
         elif guest is None:
             self._hub.joins.arrive(connection)
         else:
-            self._handshakes.take()
+            # Nothing is taken for those who only ask: there may be as many of them as addresses and sockets let be.
             if self.proven and request is not None:
                 self._ask(connection, guest, request)
             else:
@@ -163,7 +163,7 @@ class Guard:
         try:
             credential = credentials.shown(request, connection.admission.encoding)
         except Refusal as refusal:
-            self._refuse(connection, refusal)
+            connection.refuse_waiting(refusal)
             return
         if credential is None:
             connection.ask_who()
@@ -172,26 +172,32 @@ class Guard:
 
     def _enter(self, connection: Connection) -> None:
         """Whoever this is may see what it asks for, if it is not one too many."""
-        if connection.admission.username and (refusal := self.seat(connection)) is not None:
-            self._refuse(connection, refusal)
-            return
-        self._hub.joins.arrive(connection)
+        # A run is looked up before it is let in: one that is not there takes nothing from anybody.
+        judge = self.let_in if connection.admission.run_id is None else self._seat
+        if (refusal := judge(connection)) is not None:
+            connection.refuse_waiting(refusal)
+        else:
+            self._hub.joins.arrive(connection)
 
-    def seat(self, connection: Connection) -> Refusal | None:
-        """Count the socket as its user's, once; the refusal when there are too many."""
+    def let_in(self, connection: Connection) -> Refusal | None:
+        """It is known whose feed this one is to see: count it, or say why it is one too many."""
+        if (refusal := self._seat(connection)) is not None:
+            return refusal
+        if connection.guest is None or self._handshakes.take(self._hub.loop.time()):
+            return None
+        # There was room when it came; others have proven themselves since.
+        return self._limited("handshakes", _busy(503, "too_many_handshakes"))
+
+    def _seat(self, connection: Connection) -> Refusal | None:
+        """Count the socket as its user's, once, as soon as that is known."""
         guest, username = connection.guest, connection.admission.username
-        if guest is None or guest.username:
+        if guest is None or guest.username or not username:
             return None
         self._users.add(username)
         guest.username = username
         if self._users.over(username):
             return self._limited("user", _busy(429, "too_many_sockets", "username"))
         return None
-
-    def _refuse(self, connection: Connection, refusal: Refusal) -> None:
-        # Whoever shows nothing good is not to use up what is let in.
-        self._handshakes.give_back()
-        connection.refuse_waiting(refusal)
 
     def late(self, connection: Connection) -> Refusal:
         """Why a connection that has waited for long enough waits for nothing more."""
@@ -219,7 +225,7 @@ class Guard:
             admission = credentials.granted(connection.admission, principal)
         except Refusal as refusal:
             guest.task = None
-            self._refuse(connection, refusal)
+            connection.refuse_waiting(refusal)
             return
         guest.task = None
         guest.principal = principal
@@ -289,7 +295,7 @@ class Guard:
         elif connection.state == AUTH and (guest.task is None) is (token is None):
             # What follows a token is of no interest before it is verified, but a second token is a second try.
             detail = 'the first message must be {"type":"auth","token":...}, and there is one try'
-            self._refuse(connection, credentials.refused("token_invalid", detail))
+            connection.refuse_waiting(credentials.refused("token_invalid", detail))
         elif connection.state == AUTH and token is not None:
             self._begin(guest, self._judge(connection, guest, Credential(token)))
 
@@ -328,7 +334,7 @@ class Guard:
             if connection.state == OPEN:
                 self._close(connection, "token_revoked")
             else:
-                self._refuse(connection, credentials.revoked())
+                connection.refuse_waiting(credentials.revoked())
 
     def _close(self, connection: Connection, code: str) -> None:
         """End an open socket or stream for want of a good token."""

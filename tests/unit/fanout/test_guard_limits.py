@@ -1,9 +1,13 @@
 """fanout.guard: how many may."""
 
+import time
+
 import pytest
 
 from fanout import guard
+from fanout.history import Redeemed
 from tests.integration.fanout.hubs import client_frame
+from tests.support import eventually
 from tests.unit.fanout.pasts import Standing, answered, code, opened, problem, reason, said
 from tests.unit.fanout.proofs import OURS, auth, bearer, exposed
 from tests.unit.fanout.worlds import PING, Memory, say
@@ -95,6 +99,71 @@ async def test_handshakes() -> None:
         stream = standing.connect("/sse", bearer())[1]
         assert b"\r\n\r\nretry: " in await answered(stream)
         assert standing.hub.metrics.limited == {"handshakes": 3}
+
+
+@pytest.mark.parametrize("leaves", ["at once", "in silence", "with a bad word", "while it is looked at", "refused"])
+async def test_who_proves_nothing_takes_nothing(leaves: str) -> None:
+    """However many strangers come and go, or stay, nobody with a token finds the handshakes used up by them."""
+    async with Standing(auth=auth(), handshakes_per_s=2, sockets_per_user=1) as standing:
+        await opened(standing)
+        standing.past.gate.clear()
+        for number in range(10):
+            standing.past.tickets[ticket := f"rft_{number}"] = Redeemed("bob", None, time.time() + 60), None
+            held = leaves == "while it is looked at"
+            connection, transport = standing.connect(
+                f"/ws?ticket={ticket}" if held else "/ws", bearer() if leaves == "refused" else ""
+            )
+            if held:
+                await eventually(lambda: ("redeem", ticket) in standing.past.asked)  # noqa: B023 - awaited here
+            elif leaves == "with a bad word":
+                say(connection, client_frame(1, b"hello"))
+            elif leaves == "refused":
+                assert (await answered(transport))[9:12] == b"429"
+            if leaves in ("at once", "while it is looked at"):
+                connection.connection_lost(None)
+        if leaves == "in silence":
+            standing.turn(7)
+        standing.past.gate.set()
+        assert (await answered(standing.connect("/ws", bearer("carol"))[1]))[9:12] == b"101"
+
+        assert "handshakes" not in standing.hub.metrics.limited
+
+
+async def test_runs_that_are_not_there() -> None:
+    """Who asks for runs that are not there, or for more than they may see, takes no handshake from anybody."""
+    for config, more in ((auth(), bearer("bob")), (exposed(), "")):
+        async with Standing(auth=config, handshakes_per_s=2, sockets_per_user=1) as standing:
+            standing.past.owners = {"r1": "alice"}
+            assert (await answered(standing.connect("/ws/runs/r1", more and bearer())[1]))[9:12] == b"101"
+            for target, status in [("/ws/runs/missing", b"404"), ("/sse/runs/missing", b"404")] * 5:
+                assert (await answered(standing.connect(target, more)[1]))[9:12] == status
+            for _ in range(5):
+                assert (await answered(standing.connect("/ws/runs/r1", more and bearer())[1]))[9:12] == b"429"
+            assert (await answered(standing.connect("/ws?username=bob", more)[1]))[9:12] == b"101"
+
+
+async def test_many_at_once() -> None:
+    """Of many that prove themselves at the same moment no more are let in than may be; the others come back."""
+    async with Standing(auth=auth(), handshakes_per_s=2) as standing:
+        transports = [standing.connect("/ws", bearer(f"u{number}"))[1] for number in range(6)]
+        for transport in transports:
+            await answered(transport)
+
+        assert sorted(bytes(each.written[9:12]) for each in transports) == [b"101"] * 2 + [b"503"] * 4
+        assert standing.hub.metrics.limited == {"handshakes": 4}
+        assert len(standing.hub.guard._users) == 2
+
+
+async def test_when_to_come_back() -> None:
+    """Those who are one too many are told to come back in one to three seconds, not all in the same."""
+    async with Standing(auth=auth(), sockets_per_user=1) as standing:
+        await opened(standing)
+        seconds = set()
+        for _ in range(60):
+            written = await answered(standing.connect("/ws", bearer())[1])
+            seconds.add(written.partition(b"\r\nRetry-After: ")[2].partition(b"\r\n")[0])
+
+        assert seconds == {b"1", b"2", b"3"}
 
 
 async def test_process(monkeypatch: pytest.MonkeyPatch) -> None:
