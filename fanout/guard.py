@@ -135,7 +135,7 @@ class Guard:
             return self._limited("process", _busy(503, "too_many_sockets"))
         if guest is None:
             return None
-        if self._addresses.over(guest.address):
+        if guest.address and self._addresses.over(guest.address):
             return self._limited("address", _busy(429, "too_many_sockets", "address"))
         if self._handshakes.empty(hub.loop.time()):
             return self._limited("handshakes", _busy(503, "too_many_handshakes"))
@@ -147,7 +147,8 @@ class Guard:
         if guest is not None and not guest.address and request is not None:
             peer = connection.transport.get_extra_info("peername")
             forwarded = request.headers.get_all("X-Forwarded-For")
-            self._count(guest, self._auth.proxies.client_address(peer[0], forwarded) if peer else "")
+            if peer:  # else it has gone already: the address of nobody is not counted, and never too often there
+                self._count(guest, self._auth.proxies.client_address(peer[0], forwarded))
         if (refusal := self.busy(connection)) is not None:
             connection.refuse_waiting(refusal)
         elif guest is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any
 
 from hypothesis import event, given, settings
@@ -28,10 +29,12 @@ REQUESTS = (
     ("/ws?username=bob", "{bearer}"),
     ("/healthz", ""),
 )
+# Who is at the other end: somebody, a proxy (of somebody, who is not told), or nobody any more.
+PEERS = (("192.0.2.1", 1000), ("192.0.2.1", 1000), ("10.0.0.1", 1000), None)
 WORDS = ("token", "short", "bad", "other", "ping", "text", "close", "half", "fragment", "garbage")
 STEPS = st.one_of(
-    st.tuples(st.just("connect"), st.sampled_from(REQUESTS)),
-    st.tuples(st.just("connect"), st.sampled_from(REQUESTS)),
+    st.tuples(st.just("connect"), st.sampled_from(REQUESTS), st.sampled_from(PEERS)),
+    st.tuples(st.just("connect"), st.sampled_from(REQUESTS), st.sampled_from(PEERS)),
     st.tuples(st.just("say"), st.integers(0, 5), st.sampled_from(WORDS)),
     st.tuples(st.just("end"), st.integers(0, 5), st.sampled_from(("lost", "eof"))),
     st.tuples(st.sampled_from(("turn", "expire", "revoke", "hold", "open", "away", "publish", "drain"))),
@@ -66,7 +69,9 @@ class Player:
         standing, (kind, *rest) = self.standing, step
         if kind == "connect":
             target, more = rest[0]
-            self.peers.append(standing.connect(target, more.format(bearer=bearer())))
+            transport = Memory()
+            transport.peer = rest[1]
+            self.peers.append((standing.say(transport, target, more.format(bearer=bearer())), transport))
         elif kind in ("say", "end") and rest[0] < len(self.peers):
             connection, transport = self.peers[rest[0]]
             if connection not in standing.hub.connections or transport.aborted:
@@ -109,6 +114,7 @@ def consistent(standing: Standing) -> None:
     """What is counted is what there is, and nobody whose token was not verified is anywhere."""
     judge = standing.hub.guard
     seated = 0
+    counted: Counter[str] = Counter()
     for connection in standing.hub.connections:
         guest = connection.guest
         assert guest is not None
@@ -118,14 +124,18 @@ def consistent(standing: Standing) -> None:
         if connection.state in (AUTH, CLOSING):
             assert guest.username == ""
         seated += guest.username != ""
+        counted[guest.address] += 1
     assert seated == sum(judge._users.of(name) for name in ("alice", "bob"))
-    assert judge._addresses.of("192.0.2.1") == len(standing.hub.connections)
+    del counted[""]
+    assert judge._addresses.of("") == 0
+    assert {name: judge._addresses.of(name) for name in counted} == counted
+    assert len(judge._addresses) == len(counted)
     assert all(connection.state == OPEN for connection in standing.hub.sockets)
 
 
 async def played(steps: list[tuple[tuple[Any, ...], int]]) -> int:
     """Play all, then let everybody go; how many were open at some time."""
-    async with Standing(auth=auth(), sockets_per_user=2, messages_per_min=3) as standing:
+    async with Standing(auth=auth(TRUSTED_PROXIES="10.0.0.1"), sockets_per_user=2, messages_per_min=3) as standing:
         standing.past.append("alice", 2)
         standing.past.owners["r1"] = "alice"
         standing.past.tickets[TICKET] = Redeemed("alice", None, time.time() + 60), None

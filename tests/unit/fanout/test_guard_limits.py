@@ -83,6 +83,23 @@ async def test_behind_a_proxy() -> None:
                 assert (await answered(transport))[9:12] == expected
 
 
+@pytest.mark.parametrize("proxies", ["", "10.0.0.0/8"])
+async def test_gone_before_it_was_met(proxies: str) -> None:
+    """However many reset their connection before we look who they are, nobody else is one too many."""
+    async with Standing(auth=auth(TRUSTED_PROXIES=proxies), sockets_per_address=2) as standing:
+        for _ in range(5):
+            transport = Memory()
+            connection = standing.say(transport, "/ws", bearer())
+            await answered(transport)
+            connection.connection_lost(None)
+        assert standing.clean()
+        behind = Memory()
+        behind.peer = ("10.0.0.1", 1)
+        standing.say(behind, "/ws", bearer() + "X-Forwarded-For: 198.51.100.1\r\n")
+
+        assert (await answered(behind))[9:12] == b"101"
+
+
 async def test_handshakes() -> None:
     """More handshakes a second than may be are 503; those that prove nothing are at nobody's cost."""
     async with Standing(auth=auth(), handshakes_per_s=2) as standing:
