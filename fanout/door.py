@@ -274,6 +274,8 @@ class Door(asyncio.BufferedProtocol):
             self.hub.metrics.request_refused(refusal.status, refusal.code)
             self._last_words(pending[0].serialize() + controls.sse_retry(retry_ms()))
         else:
+            if isinstance(pending[0], Response):
+                refusal.headers += handshake.shared_by(pending[0])
             self.refuse(refusal)
 
     def _refused_by_parser(self, protocol: handshake.Handshake) -> None:

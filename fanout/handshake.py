@@ -41,12 +41,15 @@ CLOSE_CODES: Final = {400: 4400, 401: 4401, 403: 4403, 404: 4404, 410: 4409, 429
 _RUN_PATHS: Final = (("/ws/runs/", False), ("/sse/runs/", False), ("/api/v1/events/", True))
 # Behind these the library repeats what it was sent, all of it: that may hold a token, and be as long as one likes.
 _REPEATED: Final = re.compile(r"(?:: | in ).*", re.DOTALL)
+_SHARED: Final = ("Access-Control-Allow-Origin", "Vary", "Access-Control-Expose-Headers")
+_EXPOSED: Final = "Retry-After, WWW-Authenticate"
 _SHOWN: Final = 200  # characters; an Origin is no secret, and whoever forgot to allow one looks for it here
 # The library logs each connection at INFO; ours is one line a socket's life.
 _LOGGER: Final = logging.getLogger("websockets.server")
 _LOGGER.setLevel(logging.WARNING)
 
 
+Fields = tuple[tuple[str, str], ...]
 Allowed = Origin | re.Pattern[str] | None
 
 
@@ -194,17 +197,26 @@ class Handshake(ServerProtocol):
 def preflight(protocol: Handshake, request: Request) -> Response:
     """What a browser asks before a page may send a header of its own: 204, and the origin's name if it is allowed."""
     fields = Headers([("Date", email.utils.formatdate(usegmt=True)), ("Connection", "close"), ("Allow", _ALLOW)])
-    try:
-        origin = protocol.process_origin(request.headers)
-    except InvalidHandshake:
-        origin = None
-    if origin is not None:
-        fields["Access-Control-Allow-Origin"] = origin
+    if shared := _shared(protocol, request):
+        fields.update(shared)
         fields["Access-Control-Allow-Methods"] = _ALLOW
         fields["Access-Control-Allow-Headers"] = "Authorization, Last-Event-ID"
         fields["Access-Control-Max-Age"] = "600"
-        fields["Vary"] = "Origin"
     return Response(204, "No Content", fields)
+
+
+def _shared(protocol: Handshake, request: Request) -> Fields:
+    """What lets a page of another origin read the answer; nothing for a page that may not, and for no page."""
+    try:
+        origin = protocol.process_origin(request.headers)
+    except InvalidHandshake:
+        return ()
+    return () if origin is None else tuple(zip(_SHARED, (origin, "Origin", _EXPOSED), strict=True))
+
+
+def shared_by(response: Response) -> Fields:
+    """The same of an answer that is not given after all."""
+    return tuple((name, response.headers[name]) for name in _SHARED if name in response.headers)
 
 
 def respond(protocol: Handshake, request: Request, rules: Rules) -> tuple[Response, Admission | None]:
@@ -214,6 +226,17 @@ def respond(protocol: Handshake, request: Request, rules: Rules) -> tuple[Respon
         Refusal: there is nothing here for this request.
     """
     path, query = split_target(request.path)
+    try:
+        return _found(protocol, request, rules, path, query)
+    except Refusal as refusal:
+        if not path.startswith("/ws"):  # of a socket's refusal no page is shown anything
+            refusal.headers += _shared(protocol, request)
+        raise
+
+
+def _found(
+    protocol: Handshake, request: Request, rules: Rules, path: str, query: str
+) -> tuple[Response, Admission | None]:
     # Whoever asks for our health may be a load balancer that names a machine.
     if path != "/healthz" and not rules.hosts.allow(request.headers.get_all("Host")):
         raise Refusal(403, "this Host is not ours: ALLOWED_HOSTS names the public ones", "Host", code="host_forbidden")
@@ -258,7 +281,7 @@ def _stream(protocol: Handshake, request: Request) -> Response:
     if request.method != "GET":
         raise Refusal(405, "GET only", headers=(("Allow", "GET, OPTIONS"),))
     try:
-        origin = protocol.process_origin(request.headers)
+        protocol.process_origin(request.headers)
     except InvalidHandshake as exc:
         raise Refusal(403, "this origin may not watch", "Origin") from exc
     fields = Headers(
@@ -268,11 +291,9 @@ def _stream(protocol: Handshake, request: Request) -> Response:
             ("Content-Type", "text/event-stream; charset=utf-8"),
             ("Cache-Control", "no-store, no-transform"),
             ("X-Accel-Buffering", "no"),
+            *_shared(protocol, request),
         ]
     )
-    if origin is not None:
-        fields["Access-Control-Allow-Origin"] = origin
-        fields["Vary"] = "Origin"
     return Response(200, "OK", fields)
 
 

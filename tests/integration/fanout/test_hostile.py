@@ -332,6 +332,17 @@ async def test_invented_keys(start_hub: StartHub, peer: Connect, name: str) -> N
     assert hub.metric("fanout_auth_refused_total", code="token_invalid") == 1003
 
 
+async def test_a_page_is_told_that_its_token_has_ended(guarded: HubProcess, peer: Connect) -> None:
+    """A stream's 401 can be read by a page of another origin that may watch, and by no other page."""
+    for origin, allowed in (("http://localhost:3000", "http://localhost:3000"), ("http://evil.example", None)):
+        raw = await peer(guarded)
+        raw.send(request("/sse", f"Origin: {origin}\r\n" + bearer("a", exp=1)))
+
+        answer = await raw.everything()
+        assert split(answer)[1].get("access-control-allow-origin") == allowed
+        assert problem(answer)["code"] == ("token_expired" if allowed else "origin_forbidden")
+
+
 async def test_what_browsers_ask_first(guarded: HubProcess, peer: Connect) -> None:
     """A page may send the header with its token: the browser is told so."""
     raw = await peer(guarded)

@@ -282,6 +282,30 @@ async def test_first_message_on_a_runs_path(proven: Standing) -> None:
         assert connection.state == CLOSING
 
 
+@pytest.mark.parametrize(
+    ("target", "claims", "status"),
+    [
+        ("/sse", None, b"401"),
+        ("/sse", {"exp": 1}, b"401"),
+        ("/sse?token=x", {}, b"400"),
+        ("/sse?username=bob", {}, b"403"),
+        ("/sse/runs/missing", {}, b"404"),
+        ("/sse?after=5", {}, b"410"),
+    ],
+)
+async def test_a_page_may_read_why(proven: Standing, target: str, claims: dict[str, Any] | None, status: bytes) -> None:
+    """A page of another origin, if it may watch, is let read why its stream is refused; else it would see a failure."""
+    shown = "" if claims is None else bearer(**claims)
+    transport = proven.connect(target, f"{shown}Origin: http://localhost:3000\r\n")[1]
+    head = (await answered(transport)).partition(b"\r\n\r\n")[0] + b"\r\n"
+
+    assert head[9:12] == status
+    assert b"\r\nAccess-Control-Allow-Origin: http://localhost:3000\r\n" in head
+    assert b"\r\nVary: Origin\r\n" in head
+    assert b"\r\nAccess-Control-Expose-Headers: Retry-After, WWW-Authenticate\r\n" in head
+    assert head.count(b"Access-Control-Allow-Origin") == 1
+
+
 async def test_before_the_first_list(proven: Standing) -> None:
     """Until it is known what was taken back, no token is taken."""
     proven.hub.guard.verification.revoked.known = None
