@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine, Sequence
-from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from websockets.frames import Frame, Opcode
@@ -82,8 +81,8 @@ class Guard:
         self._users = limits.Counts(settings.sockets_per_user)
         self._addresses = limits.Counts(settings.sockets_per_address)
         self._handshakes = limits.Bucket(settings.handshakes_per_s if self.in_force else 0, hub.loop.time())
-        self._expiries: Expiries[Connection] = Expiries(TICK, time())
-        self.verification = Verification(settings.auth, hub.history, hub.metrics, self._turn_out)
+        self._expiries: Expiries[Connection] = Expiries(TICK, hub.clock())
+        self.verification = Verification(settings.auth, hub.history, hub.metrics, self._turn_out, hub.clock)
         self.tasks: set[asyncio.Task[None]] = set()
 
     # The connection.
@@ -312,7 +311,7 @@ class Guard:
 
     def turn(self) -> None:
         """Some time has passed: tell those whose token has expired, and close those who were told long enough ago."""
-        for connection in self._expiries.due(time()):
+        for connection in self._expiries.due(self._hub.clock()):
             guest = connection.guest
             if guest is None or connection.state != OPEN:
                 continue
@@ -321,7 +320,7 @@ class Guard:
                 continue
             guest.warned = True
             grace = self._hub.settings.auth_grace
-            guest.ends = self._expiries.put(connection, time() + grace)
+            guest.ends = self._expiries.put(connection, self._hub.clock() + grace)
             if connection.admission.controls:
                 connection.write(controls.control("auth_expiring", closes_in_ms=round(grace * 1000)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import time
 from typing import Any, cast
 
@@ -36,6 +36,7 @@ class Hub:
         wheel: everybody's deadlines.
         metrics: the counters.
         history: the API; None: live only.
+        clock: seconds since 1970, as tokens have them.
 
     Attributes:
         sockets: the open ones.
@@ -51,8 +52,10 @@ class Hub:
         wheel: Wheel[Connection],
         metrics: Metrics,
         history: History | None = None,
+        clock: Callable[[], float] = time,
     ) -> None:
         self.settings = settings
+        self.clock = clock
         self.router = router
         self.wheel = wheel
         self.metrics = metrics

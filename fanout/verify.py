@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from time import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -33,21 +32,30 @@ class Verification:
         history: the API; None: there are no tickets, and nothing is taken back.
         metrics: counts what is asked of the issuer.
         news: called when something was taken back.
+        clock: seconds since 1970.
 
     Attributes:
         revoked: what was taken back.
     """
 
-    def __init__(self, auth: AuthConfig, history: History | None, metrics: Metrics, news: Callable[[], None]) -> None:
-        clock = asyncio.get_running_loop().time
+    def __init__(
+        self,
+        auth: AuthConfig,
+        history: History | None,
+        metrics: Metrics,
+        news: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        elapsed = asyncio.get_running_loop().time
         url = urlsplit(auth.jwks_url or "")
         self._url = (url if url.path else url._replace(path="/")).geturl()
         self._history = history
         self._metrics = metrics
         self._redeems = asyncio.Semaphore(REDEEMS)
         self._keys: Client | None = None
-        self._verifier = auth.verifier(self._fetch_keys, clock)
-        self.revoked = Revoked(None if auth.insecure else history, news, clock)
+        self._clock = clock
+        self._verifier = auth.verifier(self._fetch_keys, elapsed)
+        self.revoked = Revoked(None if auth.insecure else history, news, elapsed)
 
     async def close(self) -> None:
         """End what runs on its own."""
@@ -67,7 +75,7 @@ class Verification:
             if credential.ticket:
                 principal = await self._redeemed(credential)
             else:
-                principal = await self._verifier.verify(credential.text, time())
+                principal = await self._verifier.verify(credential.text, self._clock())
         except TokenRefused as exc:
             raise credentials.refused(exc.code, exc.detail) from exc
         except KeysAway as exc:

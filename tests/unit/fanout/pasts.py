@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -112,13 +113,25 @@ class Past(History):
 
 
 class Standing:
-    """The hub, its stages running while the context is."""
+    """The hub, its stages running while the context is.
+
+    Attributes:
+        passed: seconds that tokens think have passed.
+    """
 
     def __init__(self, **settings: object) -> None:
         self.past = Past()
         router = Router(judged=True, hold=0.01)
         wheel: Wheel[Connection] = Wheel(tick=1, longest=25)
-        self.hub = Hub(Settings(**settings), router, wheel, self.past._metrics, self.past)  # type: ignore[arg-type]
+        self.passed = 0.0
+        self.hub = Hub(
+            Settings(**settings),  # type: ignore[arg-type]
+            router,
+            wheel,
+            self.past._metrics,
+            self.past,
+            lambda: time.time() + self.passed,
+        )
         self._stages: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "Standing":
@@ -145,6 +158,11 @@ class Standing:
         """Nobody is counted, nothing is under way, and no end is waited for."""
         found = self.hub.guard
         return not (len(found._users) or len(found._addresses) or len(found._expiries) or found.tasks)
+
+    def expire(self, seconds: float) -> None:
+        """It is so many seconds later than at the beginning, for tokens."""
+        self.passed = seconds
+        self.hub.guard.turn()
 
     def turn(self, times: int) -> None:
         """Seconds pass, for all but expiries."""

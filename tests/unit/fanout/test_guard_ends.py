@@ -1,12 +1,11 @@
 """fanout.guard: what ends with a token, and that nothing is left of anybody."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from fanout import guard
 from fanout.deliver import Connection
 from fanout.door import OPEN, WAITING
 from fanout.history import Redeemed, Revocation
@@ -24,40 +23,28 @@ async def proven() -> AsyncIterator[Standing]:
         yield found
 
 
-def passes(standing: Standing, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """A function: so many seconds pass, for tokens."""
-    now = time.time()
-
-    def until(seconds: float) -> None:
-        monkeypatch.setattr(guard, "time", lambda: now + seconds)
-        standing.hub.guard.turn()
-
-    return until
-
-
-async def test_expiry(proven: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_expiry(proven: Standing) -> None:
     """When its token has expired a control client is told; 25 s later every socket is closed 4401."""
     _, ours = await opened(proven, more=OURS)
     _, plain = await opened(proven)
-    until = passes(proven, monkeypatch)
-    until(59)
+    proven.expire(59)
     assert [each["type"] for each in said(ours)] == ["connected"]
-    until(60.5)
+    proven.expire(60.5)
     assert said(ours)[-1] == {"control": True, "type": "auth_expiring", "closes_in_ms": 25000}
     assert (said(plain), code(plain)) == ([], 0)
-    until(85)
+    proven.expire(85)
     assert (code(ours), code(plain)) == (0, 0)
-    until(86)
+    proven.expire(86)
 
     assert [(code(each), reason(each)) for each in (ours, plain)] == [(4401, "token_expired")] * 2
     assert said(ours)[-1]["type"] == "auth_expiring"
     assert proven.hub.metrics.unproven == {"token_expired": 2}
 
 
-async def test_expiry_of_a_stream(proven: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_expiry_of_a_stream(proven: Standing) -> None:
     """A stream is told by an event, and ends: it cannot say anything."""
     _, transport = await opened(proven, "/sse")
-    passes(proven, monkeypatch)(60.5)
+    proven.expire(60.5)
 
     assert transport.written.endswith(
         b'event: token_expired\ndata: {"control":true,"type":"token_expired","reason":"expired"}\n\n'
@@ -65,20 +52,19 @@ async def test_expiry_of_a_stream(proven: Standing, monkeypatch: pytest.MonkeyPa
     assert transport.half_closed
 
 
-async def test_refresh(proven: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refresh(proven: Standing) -> None:
     """A new token on the same socket prolongs it, told to control clients; nothing else about it changes."""
     connection, transport = await opened(proven, more=OURS)
-    until = passes(proven, monkeypatch)
-    until(60.5)
+    proven.expire(60.5)
     end = time.time() + 500
     say(connection, message(token(exp=end)))
     await eventually(lambda: said(transport)[-1]["type"] == "authenticated")
     assert said(transport)[-1]["expires_at"] == end
-    until(100)
+    proven.expire(100)
     assert code(transport) == 0
     proven.publish(1)
     assert ids(transport) == [1]
-    until(501)
+    proven.expire(501)
     assert said(transport)[-1]["type"] == "auth_expiring"
 
 

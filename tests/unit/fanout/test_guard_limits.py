@@ -131,7 +131,7 @@ async def test_who_proves_nothing_takes_nothing(leaves: str) -> None:
                 f"/ws?ticket={ticket}" if held else "/ws", bearer() if leaves == "refused" else ""
             )
             if held:
-                await eventually(lambda: ("redeem", ticket) in standing.past.asked)  # noqa: B023 - awaited here
+                await eventually(lambda: ("redeem", ticket) in standing.past.asked)
             elif leaves == "with a bad word":
                 say(connection, client_frame(1, b"hello"))
             elif leaves == "refused":
