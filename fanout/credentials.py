@@ -128,6 +128,6 @@ def run_unknown() -> Refusal:
     return Refusal(404, "there is no such run of this user", "run_id", code="run_unknown")
 
 
-def as_wide(principal: Principal, before: Principal) -> bool:
-    """Whether a renewed token shows all that the one before showed."""
-    return principal.runs is None or (before.runs is not None and before.runs <= principal.runs)
+def as_wide(principal: Principal, runs: frozenset[str] | None) -> bool:
+    """Whether a token shows all that a socket shows: these runs, or all of the user's (None)."""
+    return principal.runs is None or (runs is not None and runs <= principal.runs)

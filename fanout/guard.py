@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 
@@ -33,6 +34,7 @@ SPARE: Final = 64  # connections beyond the process' limit that are read until t
 CROWD: Final = 2  # times its limit that an address may be connected before it is not even read
 TICK: Final = 0.25  # seconds to which an expiry is exact
 UNAUTHENTICATED: Final = CLOSE_CODES[401]
+log = structlog.stdlib.get_logger("fanout")
 
 
 class Guest:
@@ -246,7 +248,11 @@ class Guard:
                 self._close(connection, refusal.code)
             return  # nobody knows whether it is good: the socket has the time that it has
         guest.task = None
-        if before is None or principal.username != before.username or not credentials.as_wide(principal, before):
+        if (
+            before is None
+            or principal.username != before.username
+            or not credentials.as_wide(principal, connection.admission.runs)
+        ):
             self._hub.metrics.auth_refused("forbidden")
             connection.close(CLOSE_CODES[403], "forbidden")
             return
@@ -311,30 +317,33 @@ class Guard:
 
     def turn(self) -> None:
         """Some time has passed: tell those whose token has expired, and close those who were told long enough ago."""
-        for connection in self._expiries.due(self._hub.clock()):
-            guest = connection.guest
-            if guest is None or connection.state != OPEN:
-                continue
-            if guest.warned or connection.stream:
-                self._close(connection, "token_expired")
-                continue
-            guest.warned = True
-            grace = self._hub.settings.auth_grace
-            guest.ends = self._expiries.put(connection, self._hub.clock() + grace)
-            if connection.admission.controls:
-                connection.write(controls.control("auth_expiring", closes_in_ms=round(grace * 1000)))
+        _each(self._expired, self._expiries.due(self._hub.clock()))
+
+    def _expired(self, connection: Connection) -> None:
+        guest = connection.guest
+        if guest is None or connection.state != OPEN:
+            return
+        if guest.warned or connection.stream:
+            self._close(connection, "token_expired")
+            return
+        guest.warned = True
+        grace = self._hub.settings.auth_grace
+        guest.ends = self._expiries.put(connection, self._hub.clock() + grace)
+        if connection.admission.controls:
+            connection.write(controls.control("auth_expiring", closes_in_ms=round(grace * 1000)))
 
     def _turn_out(self) -> None:
         """Something was taken back: end what was had for it, in whatever state it is."""
-        known = self.verification.revoked.known
-        for connection in list(self._hub.connections):
-            guest = connection.guest
-            if guest is None or guest.principal is None or known is None or not known.revoked(guest.principal):
-                continue
-            if connection.state == OPEN:
-                self._close(connection, "token_revoked")
-            else:
-                connection.refuse_waiting(credentials.revoked())
+        _each(self._turned_out, list(self._hub.connections))
+
+    def _turned_out(self, connection: Connection) -> None:
+        guest, known = connection.guest, self.verification.revoked.known
+        if guest is None or guest.principal is None or known is None or not known.revoked(guest.principal):
+            return
+        if connection.state == OPEN:
+            self._close(connection, "token_revoked")
+        else:
+            connection.refuse_waiting(credentials.revoked())
 
     def _close(self, connection: Connection, code: str) -> None:
         """End an open socket or stream for want of a good token."""
@@ -346,6 +355,16 @@ class Guard:
     def _limited(self, limit: str, refusal: Refusal) -> Refusal:
         self._hub.metrics.limit_refused(limit)
         return refusal
+
+
+def _each(end: Callable[[Connection], None], connections: Iterable[Connection]) -> None:
+    """End them all. One socket's trouble is not to leave the others open; and it has no right to stay, either."""
+    for connection in connections:
+        try:
+            end(connection)
+        except Exception:
+            log.exception("fanout.end_failed")
+            connection.transport.abort()
 
 
 def _busy(status: int, code: str, of: str = "") -> Refusal:

@@ -94,6 +94,55 @@ async def test_refresh_of_another_kind(
     assert found == expected
 
 
+@pytest.mark.parametrize(
+    ("target", "first", "then", "expected"),
+    [
+        ("/ws?run_id=r1", {}, [{"run_ids": ["r1"]}], 0),
+        ("/ws?run_id=r1&run_id=r2", {}, [{"run_ids": ["r1"]}], 4403),
+        ("/ws?run_id=r1", {"run_ids": ["r1", "r2"]}, [{"run_ids": ["r1"]}], 0),
+        ("/ws", {"run_ids": ["r1"]}, [{}, {"run_ids": ["r1"]}], 0),
+        ("/ws", {"run_ids": ["r1"]}, [{}, {"run_ids": ["r2"]}], 4403),
+        ("/ws", {}, [{}, {"run_ids": ["r1"]}], 4403),
+        ("/ws/runs/mine", {}, [{"run_ids": ["mine"]}], 0),
+    ],
+)
+async def test_refresh_for_what_the_socket_shows(
+    proven: Standing, target: str, first: dict[str, Any], then: list[dict[str, Any]], expected: int
+) -> None:
+    """What a new token must show is what the socket shows, whatever the token before it would have shown."""
+    proven.past.owners["mine"] = "alice"
+    connection, transport = await opened(proven, target, **first)
+    for claims in then:
+        say(connection, message(token(**claims)))
+        await eventually(lambda: not proven.hub.guard.tasks)
+
+    assert code(transport) == expected
+
+
+@pytest.mark.parametrize("why", ["expired", "revoked"])
+async def test_trouble_with_one(proven: Standing, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """Where the end of one socket goes wrong it is cut, and the others end as they should."""
+    close, ends = Connection.close, []
+
+    def fail_once(self: Connection, code: int, reason: str, wait_ms: int | None = None) -> None:
+        ends.append(self)
+        if len(ends) == 1:
+            raise RuntimeError("for the test")
+        close(self, code, reason, wait_ms)
+
+    found = dict([await opened(proven) for _ in range(3)])
+    monkeypatch.setattr(Connection, "close", fail_once)
+    if why == "expired":
+        proven.expire(60.5)
+        proven.expire(86)
+    else:
+        proven.past.revoked.append(Revocation(username="alice", before=time.time() + 1))
+        await proven.hub.guard.verification.revoked.read()
+
+    assert len(ends) == 3
+    assert [(found[each].aborted, code(found[each])) for each in ends] == [(True, 0), (False, 4401), (False, 4401)]
+
+
 async def test_chatter(proven: Standing) -> None:
     """What a known client says otherwise is of no interest."""
     connection, transport = await opened(proven)
