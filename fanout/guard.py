@@ -13,17 +13,17 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from websockets.frames import Frame, Opcode
+from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.http11 import Request
 
 from . import controls, credentials, limits
 from .credentials import Credential
 from .door import AUTH, CLOSING, OPEN, WAITING, history_away
 from .errors import Refusal
-from .handshake import CLOSE_CODES, problem
+from .guest import Guest
+from .handshake import CLOSE_CODES, TOO_MANY_MESSAGES, problem
 from .peers import counted_as
 from .pings import Expiries
-from .tokens import Principal
 from .verify import Verification, keys_away
 
 if TYPE_CHECKING:
@@ -35,32 +35,6 @@ CROWD: Final = 2  # times its limit that an address may be connected before it i
 TICK: Final = 0.25  # seconds to which an expiry is exact
 UNAUTHENTICATED: Final = CLOSE_CODES[401]
 log = structlog.stdlib.get_logger("fanout")
-
-
-class Guest:
-    """What is known of a peer, for as long as its connection; made where tokens or limits are in force.
-
-    Attributes:
-        address: what it is counted as; "": not yet.
-        username: in whose count of sockets it is; "": in nobody's.
-        principal: whose token it has.
-        task: the verification that is under way.
-        ends: its slot among the expiries.
-        warned: it was told that its token has expired.
-        messages: what it has said.
-        part: of a message that comes in fragments.
-    """
-
-    __slots__ = ("address", "ends", "messages", "part", "principal", "task", "username", "warned")
-
-    def __init__(self) -> None:
-        self.address = self.username = ""
-        self.principal: Principal | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.ends = 0
-        self.warned = False
-        self.messages: limits.Messages | None = None
-        self.part: bytearray | None = None
 
 
 class Guard:
@@ -121,7 +95,8 @@ class Guard:
             self._users.remove(guest.username)
             guest.username = ""
         self._expiries.drop(connection, guest.ends)
-        guest.principal = guest.part = None
+        guest.principal = None
+        guest.forget()
 
     def _count(self, guest: Guest, address: str) -> None:
         guest.address = counted_as(address)
@@ -170,7 +145,7 @@ class Guard:
         if credential is None:
             connection.ask_who()
         else:
-            self._begin(guest, self._judge(connection, guest, credential))
+            self._begin(connection, guest, credential, self._judge)
 
     def _enter(self, connection: Connection) -> None:
         """Whoever this is may see what it asks for, if it is not one too many."""
@@ -206,17 +181,24 @@ class Guard:
         guest = connection.guest
         if connection.state == AUTH and (guest is None or guest.task is None):
             return credentials.missing()
-        if guest is not None and guest.task is not None:
+        if guest is not None and guest.task is not None and not guest.by_ticket:
             return keys_away()
         return history_away()
 
     # The verification.
 
-    def _begin(self, guest: Guest, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(
+        self,
+        connection: Connection,
+        guest: Guest,
+        credential: Credential,
+        judge: Callable[[Connection, Guest, Credential], Coroutine[Any, Any, None]],
+    ) -> None:
         """Verify; what was being verified for the same socket is of no interest any more."""
         if guest.task is not None:
             guest.task.cancel()
-        guest.task = task = self._hub.loop.create_task(work)
+        guest.by_ticket = credential.ticket
+        guest.task = task = self._hub.loop.create_task(judge(connection, guest, credential))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -237,11 +219,11 @@ class Guard:
         if connection.state == WAITING and not connection.transport.is_closing():
             connection.transport.pause_reading()
 
-    async def _renew(self, connection: Connection, guest: Guest, token: str) -> None:
+    async def _renew(self, connection: Connection, guest: Guest, credential: Credential) -> None:
         """Prolong an open socket's time, or end it: a token that is no good is no better for having had a good one."""
         before = guest.principal
         try:
-            principal = await self.verification.principal(Credential(token))
+            principal = await self.verification.principal(credential)
         except Refusal as refusal:
             guest.task = None
             if refusal.status == 401:
@@ -269,41 +251,26 @@ class Guard:
         for frame in frames:
             if guest is None or connection.state == CLOSING or not isinstance(frame, Frame):
                 return
-            begins = frame.opcode in (Opcode.TEXT, Opcode.BINARY)
-            if begins and self._too_many(guest):
-                refusal = self._limited("messages", _busy(429, "too_many_messages"))
-                connection.close(1008, "too many messages")
+            if frame.opcode not in DATA_OPCODES:
+                continue
+            if frame.opcode is not Opcode.CONT and guest.one_too_many(self._hub.loop.time(), self._most_messages):
+                refusal = self._limited("messages", Refusal(429, "too many messages", code=TOO_MANY_MESSAGES))
+                connection.close(1008, refusal.detail)
                 connection.refuse_waiting(refusal)
-            elif self.proven and (begins or frame.opcode is Opcode.CONT):
-                self._collect(connection, guest, frame)
-
-    def _too_many(self, guest: Guest) -> bool:
-        if guest.messages is None:
-            guest.messages = limits.Messages()
-        return guest.messages.one_too_many(self._hub.loop.time(), self._most_messages)
-
-    def _collect(self, connection: Connection, guest: Guest, frame: Frame) -> None:
-        """A piece of a message; the library bounds what comes together (MAX_INBOUND)."""
-        if frame.opcode is not Opcode.CONT:
-            guest.part = bytearray()
-        if guest.part is None:
-            return
-        guest.part += frame.data
-        if frame.fin or frame.opcode is Opcode.BINARY:
-            message, guest.part = bytes(guest.part), None
-            self._said(connection, guest, message if frame.opcode is not Opcode.BINARY else b"")
+            elif self.proven and (message := guest.collect(frame)) is not None:
+                self._said(connection, guest, message)
 
     def _said(self, connection: Connection, guest: Guest, message: bytes) -> None:
         token = credentials.said(message)
         if connection.state == OPEN:
             if token is not None:
-                self._begin(guest, self._renew(connection, guest, token))
+                self._begin(connection, guest, Credential(token), self._renew)
         elif connection.state == AUTH and (guest.task is None) is (token is None):
             # What follows a token is of no interest before it is verified, but a second token is a second try.
             detail = 'the first message must be {"type":"auth","token":...}, and there is one try'
             connection.refuse_waiting(credentials.refused("token_invalid", detail))
         elif connection.state == AUTH and token is not None:
-            self._begin(guest, self._judge(connection, guest, Credential(token)))
+            self._begin(connection, guest, Credential(token), self._judge)
 
     # The end.
 

@@ -38,6 +38,7 @@ _LOOPBACK: Final = re.compile(r"https?://(localhost|127(\.[0-9]{1,3}){3}|\[::1\]
 _ALLOW: Final = "GET, HEAD, OPTIONS"
 # What a client that offered runfeed.v1 is closed with instead of a status; a browser shows its page no status.
 CLOSE_CODES: Final = {400: 4400, 401: 4401, 403: 4403, 404: 4404, 410: 4409, 429: 1013, 503: 1013}
+TOO_MANY_MESSAGES: Final = "too_many_messages"  # the one refusal of a limit that comes late: 1008, whatever it offered
 _RUN_PATHS: Final = (("/ws/runs/", False), ("/sse/runs/", False), ("/api/v1/events/", True))
 # Behind these the library repeats what it was sent, all of it: that may hold a token, and be as long as one likes.
 _REPEATED: Final = re.compile(r"(?:: | in ).*", re.DOTALL)

@@ -1,11 +1,13 @@
 """fanout.guard: what ends with a token, and that nothing is left of anybody."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from fanout.ask import Client
 from fanout.deliver import Connection
 from fanout.door import OPEN, WAITING
 from fanout.history import Redeemed, Revocation
@@ -248,6 +250,38 @@ def ended(standing: Standing, connection: Connection, transport: Memory, end: st
         connection.refuse_waiting(standing.hub.guard.late(connection))
     elif end == "time":
         standing.turn(30)
+
+
+async def test_late(proven: Standing) -> None:
+    """Who waits for too long is told what for: a ticket is history's to know."""
+    proven.past.tickets[TICKET] = Redeemed("alice", None, time.time() + 60), None
+    proven.past.gate.clear()
+    for target, more, call in ((f"/ws?ticket={TICKET}", "", "redeem"), ("/ws?after=0", bearer(), "heads")):
+        transport = proven.connect(target, more)[1]
+        await eventually(lambda: proven.past.asked[-1:] and proven.past.asked[-1][0] == call)  # noqa: B023
+        proven.turn(12)
+        assert (await answered(transport))[9:12] == b"503"
+        assert problem(transport)["code"] == "history_away"
+
+
+async def test_keys_are_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that waits for its issuer's keys for too long is told that."""
+    config = auth(AUTH_HMAC_KEY="", AUTH_JWKS_URL="http://127.0.0.1:9/keys", AUTH_ISSUER=issuers.ISSUER)
+    async with Standing(auth=config) as standing:
+        asked = asyncio.Event()
+
+        async def never(*_: object) -> tuple[int, bytes]:
+            asked.set()
+            return await asyncio.Future()
+
+        monkeypatch.setattr(Client, "ask", never)
+        shown = issuers.token(issuers.signer("RS256"))
+        transport = standing.connect("/ws", f"Authorization: Bearer {shown}\r\n")[1]
+        await asked.wait()
+        standing.turn(12)
+
+        assert problem(transport)["code"] == "keys_away"
+        await standing.hub.guard.verification.close()
 
 
 async def test_keys_are_away() -> None:

@@ -9,7 +9,7 @@ from fanout.history import Redeemed
 from tests.integration.fanout.hubs import client_frame
 from tests.support import eventually
 from tests.unit.fanout.pasts import Standing, answered, code, opened, problem, reason, said
-from tests.unit.fanout.proofs import OURS, auth, bearer, exposed
+from tests.unit.fanout.proofs import OURS, auth, bearer, exposed, message, token
 from tests.unit.fanout.worlds import PING, Memory, say
 
 
@@ -212,6 +212,17 @@ async def test_messages() -> None:
             say(connection, PING * 50 + client_frame(1, b"a") * 2 + client_frame(2, b"b", fin=False) + client_frame(0))
             assert code(transport) == 0
             say(connection, client_frame(1, b"a"))
+
+            assert (code(transport), reason(transport)) == (1008, "too many messages")
+            assert standing.hub.metrics.limited == {"messages": 1}
+
+
+async def test_messages_before_it_is_known() -> None:
+    """Too many messages are closed 1008 as well while it is verified who says them."""
+    for more in ("", OURS):
+        async with Standing(auth=auth(), messages_per_min=1) as standing:
+            connection, transport = standing.connect("/ws", more)
+            say(connection, message(token()) + client_frame(1, b"hello"))
 
             assert (code(transport), reason(transport)) == (1008, "too many messages")
             assert standing.hub.metrics.limited == {"messages": 1}
