@@ -23,6 +23,7 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
+from websockets.streams import StreamReader
 from websockets.typing import ExtensionParameter, Origin, StatusLike, Subprotocol
 
 from .admission import Admission, admit, cursor, split_target, values_of
@@ -187,6 +188,15 @@ class Handshake(ServerProtocol):
         """
         self.parser.close()
         self.parser_exc = self.handshake_exc = None
+
+    @property
+    def idle(self) -> bool:
+        """It is open, and knows nothing that one made anew would not know: no part of a frame or of a message."""
+        inner: Any = self.parser
+        while inner.gi_yieldfrom is not None:
+            inner = inner.gi_yieldfrom
+        between = inner.gi_code is StreamReader.at_eof.__code__  # the library waits there for a frame to begin
+        return between and self.state is State.OPEN and self.current_size is None and not self.extensions
 
     def refused_because(self) -> str:
         """Why the parser gave no request and no answer: a body, a transfer coding, another protocol's bytes."""

@@ -10,7 +10,7 @@ from fanout.door import AUTH, CLOSING, OPEN
 from fanout.history import Redeemed
 from tests.integration.fanout.hubs import client_frame
 from tests.support import eventually
-from tests.unit.fanout.pasts import Standing, answered, closed, code, ids, problem, reason, said
+from tests.unit.fanout.pasts import Standing, answered, closed, code, ids, opened, problem, reason, said
 from tests.unit.fanout.proofs import OURS, TICKET, auth, bearer, message, token
 from tests.unit.fanout.worlds import PING, Memory, say
 
@@ -91,6 +91,43 @@ async def test_first_message(proven: Standing) -> None:
 
     assert (ids(transport), transport.paused, len(proven.hub.sockets)) == ([1], False, 1)
     assert proven.hub.guard._users.of("alice") == 1
+
+
+async def test_the_librarys_protocol_is_let_go(proven: Standing) -> None:
+    """Who is known, and says nothing more, is as small as whoever showed a token before: answers to pings are cheap."""
+    connection, transport = proven.connect("/ws")
+    say(connection, message(token()))
+    await eventually(lambda: connection.state == OPEN)
+    assert connection.protocol is None
+    say(connection, message(token(exp=time.time() + 500)))
+    assert connection.protocol is not None
+    pinged(proven, transport)
+    say(connection, client_frame(10))
+
+    assert (connection.protocol, connection.heard, code(transport)) == (None, True, 0)
+
+
+async def test_half_a_message_is_kept(proven: Standing) -> None:
+    """What has come of a message, or of a frame, is there when the rest comes, pings or not."""
+    text = message(token(exp=time.time() + 500))
+    body = text[8:]
+    fragments = client_frame(1, body[:9], fin=False) + client_frame(0, body[9:])
+    for whole, cut in ((text, 1), (text, 7), (text, 100), (fragments, 15), (fragments, 17)):
+        connection, transport = await opened(proven, more=OURS)
+        say(connection, whole[:cut])
+        pinged(proven, transport)
+        say(connection, whole[cut:] + client_frame(10))
+        await eventually(lambda: said(transport)[-1]["type"] == "authenticated")  # noqa: B023
+        pinged(proven, transport)
+        assert connection.protocol is None
+
+
+def pinged(standing: Standing, transport: Memory) -> None:
+    """Time passes until the next ping."""
+    before = transport.written.count(b"\x89\x00")
+    while transport.written.count(b"\x89\x00") == before:
+        standing.turn(1)
+        assert code(transport) == 0
 
 
 async def test_first_message_behind_the_head(proven: Standing) -> None:
