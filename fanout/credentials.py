@@ -23,6 +23,9 @@ _BEARER: Final = re.compile(r"bearer(?: +(.*))?", re.IGNORECASE | re.DOTALL)
 _OFFER: Final = "bearer."
 _TICKET: Final = re.compile(r"rft_[A-Za-z0-9_-]{1,256}")
 _FORBIDDEN: Final = frozenset({"token", "access_token", "jwt", "authorization", "bearer"})  # parameters
+# What a JWT or an API key looks like. Names may have dots, so those that the query is there for are not looked at.
+_SECRET: Final = re.compile(r"(?=.{40})eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*|rfk_.*", re.DOTALL)
+_ASKED: Final = frozenset({"username", "run_id", "after", "epoch"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def shown(request: Request, encoding: int) -> Credential | None:
     """
     values = values_of(request)
     ticket = values.get("ticket", [])
-    if any(name.lower() in _FORBIDDEN for name in values) or any(each.count(".") == 2 for each in ticket):
+    if any(map(_holds_secret, values, values.values())) or any(each.count(".") == 2 for each in ticket):
         detail = f"a token has no place in a URL: get a ticket with POST {TICKETS} and give `ticket=`"
         raise Refusal(400, detail, code="token_in_query")
     if (text := _bearer(request)) is not None:
@@ -80,6 +83,11 @@ def shown(request: Request, encoding: int) -> Credential | None:
     if encoding != TEXT:
         raise missing()
     return None
+
+
+def _holds_secret(name: str, values: list[str]) -> bool:
+    """Whether this parameter is a token's by its name, or looks like one."""
+    return name.lower() in _FORBIDDEN or (name not in _ASKED and any(map(_SECRET.fullmatch, (name, *values))))
 
 
 def _bearer(request: Request) -> str | None:

@@ -62,6 +62,38 @@ def test_token_in_the_query(name: str) -> None:
     assert "secret" not in str(refused.value)
 
 
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize("name", ["auth", "key", "api_key", "id_token", "x", "", "Username", "cache-buster", "ticket"])
+@pytest.mark.parametrize("value", [JWT, JWT[: JWT.rindex(".") + 1], "rfk_4dY1_c2VjcmV0", "rfk_"])
+def test_what_looks_like_a_token_in_the_query(name: str, value: str) -> None:
+    """What looks like a token or an API key is refused under any name; none of it is repeated."""
+    for query in (f"{name}={value}", f"username=alice&{name}=1&{name}={value}", value):
+        with pytest.raises(Refusal) as refused:
+            shown(request(f"/ws?{query}", ("Authorization", "Bearer t")), TEXT)
+        assert (refused.value.status, refused.value.code) == (400, "token_in_query")
+        assert value not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"username={JWT}",
+        f"run_id=a&run_id={JWT}",
+        f"epoch={JWT}",
+        "x=eyJ.a.b",
+        "x=1.2.3&cache-buster=0.123.456",
+        f"x={JWT}.d",
+        f"x=a{JWT}",
+        "x=a.rfk_b",
+    ],
+)
+def test_what_only_looks_a_little_like_a_token(query: str) -> None:
+    """Names of users and runs may look as they like, and so may what has nothing but dots in common with a token."""
+    assert shown(request(f"/ws?{query}"), TEXT) is None
+
+
 @given(st.binary(max_size=200))
 def test_any_message(message: bytes) -> None:
     """Whatever a client says is a token's message or is not; nothing raises."""
