@@ -13,6 +13,7 @@ from .auth_config import AuthConfig
 from .credentials import Credential
 from .door import history_away
 from .errors import HistoryAway, Refusal
+from .jwks import MOST_BYTES
 from .metrics import Metrics
 from .revoked import Revoked
 from .tokens import KeysAway, Principal, TokenRefused
@@ -101,7 +102,7 @@ class Verification:
         outcome = "failed"
         try:
             if self._keys is None:
-                self._keys = Client(self._url, patience=PATIENCE)
+                self._keys = Client(self._url, patience=PATIENCE, most=MOST_BYTES)
             status, body = await self._keys.ask("GET", "")
             if status != 200:
                 raise HistoryAway(f"the issuer answered {status}")
