@@ -34,7 +34,7 @@ class State:
         connections, users: open sockets and distinct usernames among them.
         trace: what is remembered of one event.
         listening: the sockets' port is open.
-        recalled: the list of what was taken back: none (nothing can be), unknown (not read yet), live or old.
+        revocations: the list of what was revoked: none (nothing can be), unknown (not read yet), live or old.
         auth: jwt or insecure-username.
         hosts: what a request may name as its Host.
     """
@@ -47,13 +47,13 @@ class State:
     users: Callable[[], int]
     trace: Callable[[str, int], list[dict[str, Any]]]
     listening: Callable[[], bool] = lambda: True
-    recalled: Callable[[], str] = lambda: "none"
+    revocations: Callable[[], str] = lambda: "none"
     auth: str = "insecure-username"
     hosts: Hosts = field(default_factory=Hosts)
 
     def able(self) -> bool:
         """A new socket would see something: without Redis history still tells every second what there is."""
-        return (self.redis_live() or self.history() == "live") and self.recalled() != "unknown"
+        return (self.redis_live() or self.history() == "live") and self.revocations() != "unknown"
 
     def readiness(self) -> tuple[int, dict[str, Any]]:
         """Status and body of /readyz: 503 while draining, or when a new socket would see nothing."""
@@ -64,7 +64,7 @@ class State:
             "degraded": [
                 *([] if live else ["redis"]),
                 *(["history"] if history == "away" else []),
-                *(["revocations"] if self.recalled() in ("unknown", "old") else []),
+                *(["revocations"] if self.revocations() in ("unknown", "old") else []),
             ],
             "redis": "live" if live else "away",
             "history": history,

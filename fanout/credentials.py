@@ -57,8 +57,8 @@ def missing() -> Refusal:
 
 
 def revoked() -> Refusal:
-    """The token was good until somebody took it back."""
-    return refused("token_revoked", "the token was taken back")
+    """The token was good until somebody revoked it."""
+    return refused("token_revoked", "the token was revoked")
 
 
 def shown(request: Request, encoding: int) -> Credential | None:

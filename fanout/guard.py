@@ -1,7 +1,7 @@
 """Who may: from a good request to somebody who is known, and until that ends.
 
 With tokens nobody touches a feed before it is known whose token they have, and what they see is cut to it. It ends with
-the token: by its time, unless a new one comes on the same socket, or because it was taken back. Without tokens the
+the token: by its time, unless a new one comes on the same socket, or because it was revoked. Without tokens the
 username is believed; beyond loopback the limits hold all the same.
 """
 
@@ -43,7 +43,7 @@ class Guard:
     Attributes:
         proven: tokens say who asks.
         in_force: the limits for users, addresses, handshakes and messages hold.
-        verification: whose a credential is, and what was taken back.
+        verification: whose a credential is.
         tasks: the verifications that are under way.
     """
 
@@ -58,7 +58,7 @@ class Guard:
         self._addresses = limits.Counts(settings.sockets_per_address)
         self._handshakes = limits.Bucket(settings.handshakes_per_s if self.in_force else 0, hub.loop.time())
         self._expiries: Expiries[Connection] = Expiries(TICK, hub.clock())
-        self.verification = Verification(settings.auth, hub.history, hub.metrics, self._turn_out, hub.clock)
+        self.verification = Verification(settings.auth, hub.history, hub.revocations, hub.metrics, hub.clock)
         self.tasks: set[asyncio.Task[None]] = set()
 
     # The connection.
@@ -299,13 +299,13 @@ class Guard:
         if connection.admission.controls:
             connection.write(controls.control("auth_expiring", closes_in_ms=round(grace * 1000)))
 
-    def _turn_out(self) -> None:
-        """Something was taken back: end what was had for it, in whatever state it is."""
+    def turn_out(self) -> None:
+        """Something was revoked: end what was had for it, in whatever state it is."""
         _each(self._turned_out, list(self._hub.connections))
 
     def _turned_out(self, connection: Connection) -> None:
-        guest, known = connection.guest, self.verification.revoked.known
-        if guest is None or guest.principal is None or known is None or not known.revoked(guest.principal):
+        guest = connection.guest
+        if guest is None or guest.principal is None or not self._hub.revocations.revoked(guest.principal):
             return
         if connection.state == OPEN:
             self._close(connection, "token_revoked")

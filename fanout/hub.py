@@ -20,6 +20,7 @@ from .joins import Joins
 from .metrics import Metrics
 from .pings import Wheel
 from .replay import Replays
+from .revocations import RevocationList
 from .route import Message, Outcome, Router
 from .settings import Settings
 from .trace import FIELDS, Trace, ids_of
@@ -75,6 +76,9 @@ class Hub:
         self.joins = Joins(self)
         self.replays = Replays(self)
         self.catch_up = CatchUp(self)
+        self.revocations = RevocationList(
+            None if auth.insecure else history, lambda: self.guard.turn_out(), self.loop.time
+        )
         self.guard = Guard(self)
         self._hold_timer: asyncio.TimerHandle | None = None
 

@@ -1,4 +1,4 @@
-"""Whose a credential is: tokens by their issuer's keys, tickets by the API, and neither if it was taken back."""
+"""Whose a credential is: tokens by their issuer's keys, tickets by the API, and neither if it was revoked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .door import history_away
 from .errors import HistoryAway, Refusal
 from .jwks import MOST_BYTES
 from .metrics import Metrics
-from .revoked import Revoked
+from .revocations import RevocationList
 from .tokens import KeysAway, Principal, TokenRefused
 
 if TYPE_CHECKING:
@@ -30,33 +30,29 @@ class Verification:
 
     Args:
         auth: the operator's.
-        history: the API; None: there are no tickets, and nothing is taken back.
+        history: the API; None: there are no tickets.
+        revocations: what was revoked.
         metrics: counts what is asked of the issuer.
-        news: called when something was taken back.
         clock: seconds since 1970.
-
-    Attributes:
-        revoked: what was taken back.
     """
 
     def __init__(
         self,
         auth: AuthConfig,
         history: History | None,
+        revocations: RevocationList,
         metrics: Metrics,
-        news: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
-        elapsed = asyncio.get_running_loop().time
         url = urlsplit(auth.jwks_url or "")
         self._url = (url if url.path else url._replace(path="/")).geturl()
         self._history = history
+        self._revocations = revocations
         self._metrics = metrics
         self._redeems = asyncio.Semaphore(REDEEMS)
         self._keys: Client | None = None
         self._clock = clock
-        self._verifier = auth.verifier(self._fetch_keys, elapsed)
-        self.revoked = Revoked(None if auth.insecure else history, news, elapsed)
+        self._verifier = auth.verifier(self._fetch_keys, asyncio.get_running_loop().time)
 
     async def close(self) -> None:
         """End what runs on its own."""
@@ -70,7 +66,7 @@ class Verification:
         Raises:
             Refusal: 401 for what proves nothing, 503 when that cannot be told now.
         """
-        if self.revoked.known is None:
+        if self._revocations.state == "unknown":
             raise history_away()
         try:
             if credential.ticket:
@@ -83,7 +79,7 @@ class Verification:
             raise keys_away() from exc
         except HistoryAway as exc:
             raise history_away() from exc
-        if self.revoked.known.revoked(principal):
+        if self._revocations.revoked(principal):
             raise credentials.revoked()
         return principal
 

@@ -93,7 +93,7 @@ class Player:
         elif kind == "revoke":
             standing.past.revoked.append(Revocation(username="alice", before=time.time() + 1))
             standing.past.away = False
-            await standing.hub.guard.verification.revoked.read()
+            await standing.hub.revocations.read()
         elif kind == "hold":
             standing.past.gate.clear()
         elif kind == "open":

@@ -27,7 +27,7 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def guarded(redis_url: str, start_any_hub: Callable[..., HubProcess]) -> HubProcess:
-    """A hub that wants tokens, without a history: nothing is ever taken back."""
+    """A hub that wants tokens, without a history: nothing is ever revoked."""
     hub = start_any_hub(redis_url, FANOUT_DRAIN="0", AUTH_HMAC_KEY=KEY, FANOUT_COMPRESSION="1")
     eventually_sync(hub.ready, within=10)
     return hub

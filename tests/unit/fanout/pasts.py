@@ -11,11 +11,11 @@ import msgspec
 from fanout.deliver import Connection
 from fanout.door import OPEN
 from fanout.errors import CursorUnknown, HistoryAway
-from fanout.history import Heads, History, Page, Pages, Redeemed, Revocation, Revoked, Run
+from fanout.history import Heads, History, Page, Pages, Redeemed, Revocation, RevocationPage, Run
 from fanout.hub import Hub
 from fanout.metrics import Metrics
 from fanout.pings import Wheel
-from fanout.revoked import PAGE
+from fanout.revocations import PAGE
 from fanout.route import Router
 from fanout.settings import Settings
 from tests.support import eventually
@@ -93,11 +93,11 @@ class Past(History):
         await self.gate.wait()
         return Run(run_id, self.owners[run_id], "running") if run_id in self.owners else None
 
-    async def revocations(self, after: int) -> Revoked:
-        """A page of what was taken back; the numbers are places."""
+    async def revocations(self, after: int) -> RevocationPage:
+        """A page of what was revoked; the numbers are places."""
         await self._answered("revocations", after)
         found = self.revoked[after : after + PAGE]
-        return Revoked(self.revoked_epoch, found, after + len(found))
+        return RevocationPage(self.revoked_epoch, found, after + len(found))
 
     async def redeem(self, ticket: str, origin: str | None) -> Redeemed | None:
         """A ticket, once, and to no other page than the one that it was made for; the answer may be late."""
@@ -138,7 +138,7 @@ class Standing:
         hub = self.hub
         for stage in (hub.joins.run(), hub.catch_up.watch(), hub.catch_up.heal()):
             self._stages.append(asyncio.create_task(stage))
-        await hub.guard.verification.revoked.read()
+        await hub.revocations.read()
         return self
 
     async def __aexit__(self, *_: object) -> None:

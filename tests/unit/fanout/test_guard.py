@@ -344,8 +344,8 @@ async def test_a_page_may_read_why(proven: Standing, target: str, claims: dict[s
 
 
 async def test_before_the_first_list(proven: Standing) -> None:
-    """Until it is known what was taken back, no token is taken."""
-    proven.hub.guard.verification.revoked.known = None
+    """Until it is known what was revoked, no token is taken."""
+    proven.hub.revocations._known = None
     transport = proven.connect("/ws", bearer())[1]
     assert (await answered(transport)).startswith(b"HTTP/1.1 503 ")
     assert problem(transport)["code"] == "history_away"

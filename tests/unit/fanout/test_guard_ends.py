@@ -139,7 +139,7 @@ async def test_trouble_with_one(proven: Standing, monkeypatch: pytest.MonkeyPatc
         proven.expire(86)
     else:
         proven.past.revoked.append(Revocation(username="alice", before=time.time() + 1))
-        await proven.hub.guard.verification.revoked.read()
+        await proven.hub.revocations.read()
 
     assert len(ends) == 3
     assert [(found[each].aborted, code(found[each])) for each in ends] == [(True, 0), (False, 4401), (False, 4401)]
@@ -156,7 +156,7 @@ async def test_chatter(proven: Standing) -> None:
 
 
 async def test_taken_back(proven: Standing) -> None:
-    """What was taken back ends at once, wherever it is: open, streaming, replayed to, waiting; new ones are 401."""
+    """What was revoked ends at once, wherever it is: open, streaming, replayed to, waiting; new ones are 401."""
     proven.past.append("alice", 3)
     _, ours = await opened(proven, more=OURS)
     _, stream = await opened(proven, "/sse?after=0")
@@ -166,7 +166,7 @@ async def test_taken_back(proven: Standing) -> None:
     waiting, late = proven.connect("/ws?after=3000", bearer())
     await eventually(lambda: waiting.state == WAITING and waiting.guest is not None and waiting.guest.principal)
     proven.past.revoked.append(Revocation(username="alice", before=time.time() + 1))
-    await proven.hub.guard.verification.revoked.read()
+    await proven.hub.revocations.read()
 
     assert (code(ours), reason(ours)) == (4401, "token_revoked")
     assert b'"type":"token_expired","reason":"revoked"' in stream.written
@@ -177,7 +177,7 @@ async def test_taken_back(proven: Standing) -> None:
     again = proven.connect("/ws", bearer())[1]
     assert (await answered(again)).startswith(b"HTTP/1.1 401 ")
     assert problem(again)["code"] == "token_revoked"
-    assert proven.hub.guard.verification.revoked.count == 1
+    assert proven.hub.revocations.count == 1
 
 
 async def test_one_token_taken_back(proven: Standing) -> None:
@@ -188,15 +188,15 @@ async def test_one_token_taken_back(proven: Standing) -> None:
     by_ticket = proven.connect(f"/ws?ticket={TICKET}")[1]
     await answered(by_ticket)
     proven.past.revoked.append(Revocation(token_id="a"))
-    await proven.hub.guard.verification.revoked.read()
+    await proven.hub.revocations.read()
 
     assert [code(each) for each in (one, other, by_ticket)] == [4401, 0, 4401]
 
 
 async def test_refresh_with_what_was_taken_back(proven: Standing) -> None:
-    """A new token that was taken back before ends the socket."""
+    """A new token that was revoked before ends the socket."""
     proven.past.revoked.append(Revocation(token_id="gone"))
-    await proven.hub.guard.verification.revoked.read()
+    await proven.hub.revocations.read()
     connection, transport = await opened(proven)
     say(connection, message(token(jti="gone")))
     await closed(transport)

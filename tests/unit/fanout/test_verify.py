@@ -1,6 +1,7 @@
 """fanout.verify: the issuer that is asked for its keys."""
 
 import asyncio
+import time
 from unittest import mock
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from fanout.errors import HistoryAway
 from fanout.jwks import MOST_BYTES
 from fanout.metrics import Metrics
+from fanout.revocations import RevocationList
 from fanout.verify import PATIENCE, Verification
 from tests.support import issuers
 from tests.unit.fanout.askers import Asked, with_server
@@ -33,7 +35,7 @@ async def test_too_many_keys(answer: bytes) -> None:
         asked.answers(b"HTTP/1.1 200 OK\r\n" + answer)
         url = f"http://127.0.0.1:{asked.port}/keys"
         config = auth(AUTH_HMAC_KEY="", AUTH_JWKS_URL=url, AUTH_ISSUER=issuers.ISSUER)
-        judge = Verification(config, None, metrics, mock.Mock(), lambda: 0.0)
+        judge = Verification(config, None, RevocationList(None, mock.Mock(), time.monotonic), metrics, time.time)
         async with asyncio.timeout(PATIENCE / 2):
             with pytest.raises(HistoryAway, match="too big"):
                 await judge._fetch_keys()
