@@ -27,10 +27,10 @@ from websockets.streams import StreamReader
 from websockets.typing import ExtensionParameter, Origin, StatusLike, Subprotocol
 
 from .admission import Admission, admit, cursor, split_target, values_of
+from .auth_config import AuthConfig
 from .credentials import run_unknown
 from .deflate import WINDOW_BITS
 from .errors import Refusal
-from .peers import Hosts
 from .wire import RUN_ID, SSE, SSE_NAMED
 
 MAX_INBOUND: Final = 16 << 10  # bytes of one message from a client; the library closes 1009 beyond
@@ -61,15 +61,13 @@ class Rules:
 
     Fields:
         origins: whose pages may, see `origins`.
-        hosts: what a request may name as its Host.
+        auth: how it is known who asks, and what a request may name as its Host.
         deflate: clients may negotiate permessage-deflate.
-        proven: tokens say who asks; nobody is believed a username.
     """
 
     origins: Sequence[Allowed]
-    hosts: Hosts
+    auth: AuthConfig
     deflate: bool = False
-    proven: bool = False
 
 
 def origins(allowed: Sequence[str] | None) -> list[Allowed]:
@@ -249,14 +247,14 @@ def _found(
     protocol: Handshake, request: Request, rules: Rules, path: str, query: str
 ) -> tuple[Response, Admission | None]:
     # Whoever asks for our health may be a load balancer that names a machine.
-    if path != "/healthz" and not rules.hosts.allow(request.headers.get_all("Host")):
+    if path != "/healthz" and not rules.auth.hosts.allow(request.headers.get_all("Host")):
         raise Refusal(403, "this Host is not ours: ALLOWED_HOSTS names the public ones", "Host", code="host_forbidden")
     if request.method == "OPTIONS":
         return preflight(protocol, request), None
     if path == "/healthz":
         if request.method not in ("GET", "HEAD"):
             raise Refusal(405, "GET or HEAD only", headers=(("Allow", _ALLOW),))
-        return plain(200, orjson.dumps({"status": "ok", "auth": mode(rules)}), "application/json"), None
+        return plain(200, orjson.dumps({"status": "ok", "auth": rules.auth.mode}), "application/json"), None
     if path in ("/ws", "/sse"):
         place, run_id, named = path, None, False
     else:
@@ -265,16 +263,11 @@ def _found(
         response = protocol.accept(request)
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
             return response, None
-        admission = admit(query, run_id, rules.proven)
+        admission = admit(query, run_id, not rules.auth.insecure)
         controls, deflate = protocol.subprotocol is not None, bool(protocol.extensions)
         return response, replace(admission, path=place, controls=controls, deflate=deflate)
     stream = _stream(protocol, request)
-    return stream, _stream_admission(request, replace(admit(query, run_id, rules.proven), path=place), named)
-
-
-def mode(rules: Rules) -> str:
-    """How it is known who asks, as health says it."""
-    return "jwt" if rules.proven else "insecure-username"
+    return stream, _stream_admission(request, replace(admit(query, run_id, not rules.auth.insecure), path=place), named)
 
 
 def _run_path(path: str) -> tuple[str, str, bool]:

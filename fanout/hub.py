@@ -62,9 +62,7 @@ class Hub:
         self.metrics = metrics
         self.history = history
         auth = settings.auth
-        self.rules = handshake.Rules(
-            handshake.origins(settings.allowed_origins), auth.hosts, settings.compression, not auth.insecure
-        )
+        self.rules = handshake.Rules(handshake.origins(settings.allowed_origins), auth, settings.compression)
         # Tokens, and of whom a proxy speaks where addresses are counted, stand in fields that `usual` does not read.
         self.usual = auth.insecure and not (auth.exposed and auth.proxies.networks)
         self.sockets: set[Connection] = set()

@@ -21,7 +21,6 @@ from . import admin, descriptors, pings
 from .deliver import Connection
 from .door import restarting
 from .errors import SettingsError, StageEnded
-from .handshake import mode
 from .history import History
 from .hub import Hub
 from .metrics import HubCollector, Metrics, registry
@@ -180,8 +179,7 @@ def _observed(
         trace=trace,
         listening=server.is_serving,
         revocations=lambda: hub.revocations.state,
-        auth=mode(hub.rules),
-        hosts=settings.auth.hosts,
+        auth=settings.auth,
     )
     gauges = {
         "fanout_connections": ("Open sockets.", state.connections),

@@ -1,6 +1,7 @@
 """Strangers at a hub that wants tokens, and at one that has none: what they try, and what it costs."""
 
 import asyncio
+import json
 import resource
 import socket
 import time
@@ -88,7 +89,7 @@ async def test_rebound_names(start_hub: StartHub, peer: Connect) -> None:
         raw = await peer(hub.admin_port)
         raw.send(f"GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n".encode())
         assert split(await raw.everything())[0] == status
-    assert hub.metric("fanout_auth_refused_total", code="host_forbidden") >= 20
+    assert hub.metric("fanout_auth_refusals_total", code="host_forbidden") >= 20
 
 
 async def test_allowed_hosts(start_hub: StartHub, peer: Connect) -> None:
@@ -113,6 +114,10 @@ async def test_beyond_loopback(start_hub: StartHub, peer: Connect, name: str) ->
     (line,) = hub.events("fanout.insecure_username")
     assert line["level"] == "warning"
     assert hub.metric("fanout_auth_insecure") == 1
+    for port in (hub.port, hub.admin_port):
+        raw = await peer(port)
+        raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert json.loads(split(await raw.everything())[2]) == {"status": "ok", "auth": "insecure-username"}
     answers = []
     for _ in range(3):
         raw = await peer(hub)
@@ -329,7 +334,7 @@ async def test_invented_keys(start_hub: StartHub, peer: Connect, name: str) -> N
         assert hub.metric("fanout_jwks_fetches_total", outcome="ok") == 1
 
     assert served == ["/keys?v=1"]
-    assert hub.metric("fanout_auth_refused_total", code="token_invalid") == 1003
+    assert hub.metric("fanout_auth_refusals_total", code="token_invalid") == 1003
 
 
 async def test_a_page_is_told_that_its_token_has_ended(guarded: HubProcess, peer: Connect) -> None:

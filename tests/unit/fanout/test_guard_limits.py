@@ -238,6 +238,15 @@ async def test_not_in_force() -> None:
             assert (connection.guest, code(transport)) == (None, 0)
 
 
+async def test_health_beyond_loopback_without_a_key() -> None:
+    """A hub that others can reach and that believes usernames says so, for whoever watches over it."""
+    for config, mode in ((exposed(), "insecure-username"), (auth("0.0.0.0"), "jwt")):
+        async with Standing(auth=config) as standing:
+            transport = standing.connect("/healthz")[1]
+            assert transport.written.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert problem(transport) == {"status": "ok", "auth": mode}
+
+
 async def test_beyond_loopback() -> None:
     """Without a key, beyond loopback, usernames are believed and limits hold; a run's owner is found first."""
     async with Standing(auth=exposed(), sockets_per_user=1) as standing:

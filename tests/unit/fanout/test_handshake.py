@@ -6,9 +6,9 @@ import pytest
 from websockets.http11 import Request, Response
 
 from fanout.admission import Admission, admit, split_target
+from fanout.auth_config import AuthConfig
 from fanout.errors import Refusal
 from fanout.handshake import Handshake, Rules, origins, problem, respond
-from fanout.peers import Hosts
 from fanout.wire import DEFLATED, SSE, SSE_NAMED, TEXT
 
 UPGRADE = (
@@ -25,7 +25,7 @@ def asked(
     deflate: bool = False,
 ) -> tuple[Response, Admission | None]:
     """What `respond` says to a request."""
-    rules = Rules(origins(allowed), Hosts(), deflate)
+    rules = Rules(origins(allowed), AuthConfig(), deflate)
     protocol = Handshake(rules)
     protocol.receive_data(f"{method} {target} HTTP/1.1\r\nHost: h\r\n{more}\r\n".encode())
     (request,) = protocol.events_received()
@@ -305,7 +305,7 @@ def test_problem() -> None:
 )
 def test_refused_because(head: bytes, reason: str) -> None:
     """Where the parser gives no answer, its reason is told."""
-    protocol = Handshake(Rules(origins(None), Hosts()))
+    protocol = Handshake(Rules(origins(None), AuthConfig()))
     protocol.receive_data(head)
 
     assert protocol.events_received() == []
