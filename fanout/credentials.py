@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
-from websockets.http11 import Request
 
 from .admission import Admission, values_of
 from .errors import Refusal
@@ -35,6 +34,16 @@ class Credential:
     text: str
     ticket: bool = False
     origin: str | None = None
+
+
+class Fields(Protocol):
+    """A request's header."""
+
+    def get(self, key: str) -> str | None:
+        """The one field of this name; None: there is none."""
+
+    def get_all(self, key: str) -> list[str]:
+        """All fields of this name."""
 
 
 class _Said(msgspec.Struct):
@@ -61,25 +70,25 @@ def revoked() -> Refusal:
     return refused("token_revoked", "the token was revoked")
 
 
-def shown(request: Request, encoding: int) -> Credential | None:
-    """The credential that counts; None: a WebSocket that is to say it in its first message.
+def shown(target: str, fields: Fields, encoding: int) -> Credential | None:
+    """The credential of a request that counts; None: a WebSocket that is to say it in its first message.
 
     Raises:
         Refusal: 400 for one in the wrong place or two in one place, 401 for a stream that has none.
     """
-    values = values_of(request)
+    values = values_of(target)
     ticket = values.get("ticket", [])
     if any(map(_holds_secret, values, values.values())) or any(each.count(".") == 2 for each in ticket):
         detail = f"a token has no place in a URL: get a ticket with POST {TICKETS} and give `ticket=`"
         raise Refusal(400, detail, code="token_in_query")
-    if (text := _bearer(request)) is not None:
+    if (text := _bearer(fields)) is not None:
         return Credential(text)
     if len(ticket) > 1:
         raise Refusal(400, "ticket must be given once", "ticket")
     if ticket:
         if not _TICKET.fullmatch(ticket[0]):
             raise refused("token_invalid", "this is no ticket")
-        return Credential(ticket[0], ticket=True, origin=request.headers.get("Origin"))
+        return Credential(ticket[0], ticket=True, origin=fields.get("Origin"))
     if encoding != TEXT:
         raise missing()
     return None
@@ -90,14 +99,14 @@ def _holds_secret(name: str, values: list[str]) -> bool:
     return name.lower() in _FORBIDDEN or (name not in _ASKED and any(map(_SECRET.fullmatch, (name, *values))))
 
 
-def _bearer(request: Request) -> str | None:
+def _bearer(fields: Fields) -> str | None:
     """The token of a header."""
-    fields = [match for each in request.headers.get_all("Authorization") if (match := _BEARER.fullmatch(each.strip()))]
-    if len(fields) > 1:
+    found = [match for each in fields.get_all("Authorization") if (match := _BEARER.fullmatch(each.strip()))]
+    if len(found) > 1:
         raise Refusal(400, "Authorization must be given once", "Authorization")
-    if fields:
-        return fields[0][1] or ""
-    offers = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
+    if found:
+        return found[0][1] or ""
+    offers = ",".join(fields.get_all("Sec-WebSocket-Protocol")).split(",")
     tokens = [each.strip().removeprefix(_OFFER) for each in offers if each.strip().startswith(_OFFER)]
     if len(tokens) > 1:
         raise Refusal(400, "one subprotocol may be bearer.<token>", "Sec-WebSocket-Protocol")

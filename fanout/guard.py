@@ -138,7 +138,7 @@ class Guard:
 
     def _ask(self, connection: Connection, guest: Guest, request: Request) -> None:
         try:
-            credential = credentials.shown(request, connection.admission.encoding)
+            credential = credentials.shown(request.path, request.headers, connection.admission.encoding)
         except Refusal as refusal:
             connection.refuse_waiting(refusal)
             return

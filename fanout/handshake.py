@@ -304,7 +304,7 @@ def _stream(protocol: Handshake, request: Request) -> Response:
 def _stream_admission(request: Request, admission: Admission, named: bool) -> Admission:
     given = [value for value in request.headers.get_all("Last-Event-ID") if value]
     resumed = cursor(given, "Last-Event-ID")
-    encoding = SSE_NAMED if named or values_of(request).get("named") == ["1"] else SSE
+    encoding = SSE_NAMED if named or values_of(request.path).get("named") == ["1"] else SSE
     if resumed is None:
         return replace(admission, encoding=encoding)
     return replace(admission, encoding=encoding, after=resumed, resumed=True)
