@@ -129,12 +129,11 @@ class Guard:
             connection.refuse_waiting(refusal)
         elif guest is None:
             self._hub.joins.arrive(connection)
-        else:
+        elif self.proven and request is not None:
             # Nothing is taken for those who only ask: there may be as many of them as addresses and sockets let be.
-            if self.proven and request is not None:
-                self._ask(connection, guest, request)
-            else:
-                self._enter(connection)
+            self._ask(connection, guest, request)
+        else:
+            self._enter(connection)
 
     def _ask(self, connection: Connection, guest: Guest, request: Request) -> None:
         try:
