@@ -68,7 +68,7 @@ class Grants:
         if origin is not None and not isinstance(origin, str):
             raise BadRequest("origin", "must be text, or left out")
         row = await self._reader.one("use_ticket", digest_of(ticket)) if TICKET.fullmatch(ticket) else None
-        if row is None or not row["good"] or row["origin"] not in (None, origin):
+        if row is None or not row["good"] or _of_another_page(row["origin"], origin):
             # One answer for all of it: whoever tries tickets out learns nothing of them.
             raise Problem(
                 404, "ticket_unknown", "there is no such ticket, or it cannot be used any more", field="ticket"
@@ -140,6 +140,15 @@ def run_list(value: Any) -> list[str] | None:
     if not isinstance(value, list) or not 0 < len(value) <= RUNS:
         raise BadRequest("run_ids", f"must be a list of 1 to {RUNS} run ids, or left out for all of the user's")
     return list(dict.fromkeys(events.name(events.RUN_ID, each, f"run_ids[{n}]") for n, each in enumerate(value)))
+
+
+def _of_another_page(asked: str | None, shown: str | None) -> bool:
+    """True for a ticket that one page asked for and another one shows.
+
+    A browser says the origin of whoever posts, and not of whoever gets from the page's own: an EventSource of the
+    hub's origin has none to show. What is no page may show any, so that leaving it out lets nobody in.
+    """
+    return asked is not None and shown is not None and asked != shown
 
 
 def _revocation(row: Any) -> dict[str, Any]:
