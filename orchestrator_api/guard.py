@@ -133,7 +133,7 @@ def fetching(session: aiohttp.ClientSession, url: str, metrics: Metrics) -> Call
         except BaseException:
             metrics.jwks_fetched("failed")
             raise
-        metrics.jwks_fetched("read")
+        metrics.jwks_fetched("ok")
         return bytes(body)
 
     return fetch

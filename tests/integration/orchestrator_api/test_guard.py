@@ -253,7 +253,7 @@ async def test_keys_of_an_issuer(migrated_database_url: str, redis_url: str) -> 
                 other = jwt.encode(claims, private, "ES256", {"kid": f"k{number + 2}"})
                 assert (await world.ask(bearer(other), "GET", "/runs"))[1]["code"] == "token_invalid"
             assert asked == ["/keys"]
-            assert await world.api.metric("orchestrator_jwks_fetches_total", outcome="read") == 1
+            assert await world.api.metric("orchestrator_jwks_fetches_total", outcome="ok") == 1
             watch = {"username": "alice"}
             assert (await world.ask(world.hub, "POST", "/api/v1/watch-tokens", watch))[1]["code"] == "not_configured"
             assert (await world.ask(bearer(good), "POST", "/api/v1/tickets"))[0] == 201
