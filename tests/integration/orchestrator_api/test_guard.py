@@ -57,6 +57,19 @@ async def test_no_proof(world: Proving, said: list[str], code: str) -> None:
     assert await world.api.metric("orchestrator_auth_refusals_total", code=code) == 1
 
 
+async def test_what_comes_before_proof(world: Proving) -> None:
+    """Whoever shows nothing learns which paths and methods there are, as everybody may, and nothing of what is stored."""
+    for method, path, header, status, code in (
+        ("GET", "/nothing", "Accept: */*", 404, "path_unknown"),
+        ("DELETE", "/runs/x", "Accept: */*", 405, "method_not_allowed"),
+        ("POST", "/runs", "Origin: https://evil.example", 403, "origin_forbidden"),
+        ("GET", "/runs/x", "Origin: https://evil.example", 401, "token_missing"),
+        ("POST", "/runs", "Accept: */*", 401, "token_missing"),
+    ):
+        found = await one(world.api, request(method, path, header))
+        assert (found.status, json.loads(found.body)["code"]) == (status, code), (method, path)
+
+
 async def test_two_headers(world: Proving) -> None:
     """Two Authorization headers are refused whatever they hold: a proxy may have judged the other one."""
     said = f"Authorization: Bearer {token()}"
