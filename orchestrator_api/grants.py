@@ -21,8 +21,6 @@ TICKET = re.compile(r"rft_[A-Za-z0-9_-]{43}")
 TICKET_S = 30  # seconds in which a ticket can be used
 SESSION_S = 900  # seconds for which the socket of a ticket lasts that no token stands behind
 WATCH_S = (60, 900, 86_400)  # seconds for which a watch token lasts: at least, by default, at most
-RUNS = 128  # runs that a token or a ticket may name
-TOKEN_ID = re.compile(r"[!-~]{1,256}")
 REVOKED_S = 30 * 86_400  # seconds for which a revoked token is remembered whose end nobody says
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -117,7 +115,7 @@ class Grants:
             request.caller.check_whole(username)
         else:
             token_id = said["token_id"]
-            if not isinstance(token_id, str) or not TOKEN_ID.fullmatch(token_id):
+            if not isinstance(token_id, str) or not tokens.TOKEN_ID.fullmatch(token_id):
                 raise BadRequest("token_id", "must be 1 to 256 visible ASCII characters")
             request.caller.check_everything()
             until = _time(said.get("expires_at", time.time() + REVOKED_S))
@@ -137,8 +135,9 @@ def run_list(value: Any) -> list[str] | None:
     """Returns run ids, each once, or None. Raises BadRequest."""
     if value is None:
         return None
-    if not isinstance(value, list) or not 0 < len(value) <= RUNS:
-        raise BadRequest("run_ids", f"must be a list of 1 to {RUNS} run ids, or left out for all of the user's")
+    most = tokens.MOST_RUNS
+    if not isinstance(value, list) or not 0 < len(value) <= most:
+        raise BadRequest("run_ids", f"must be a list of 1 to {most} run ids, or left out for all of the user's")
     return list(dict.fromkeys(events.name(events.RUN_ID, each, f"run_ids[{n}]") for n, each in enumerate(value)))
 
 
