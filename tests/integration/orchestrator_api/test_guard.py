@@ -58,7 +58,7 @@ async def test_no_proof(world: Proving, said: list[str], code: str) -> None:
 
 
 async def test_what_comes_before_proof(world: Proving) -> None:
-    """Whoever shows nothing learns which paths and methods there are, as everybody may, and nothing of what is stored."""
+    """Whoever shows nothing learns which paths and methods there are, as everybody may, and nothing more."""
     for method, path, header, status, code in (
         ("GET", "/nothing", "Accept: */*", 404, "path_unknown"),
         ("DELETE", "/runs/x", "Accept: */*", 405, "method_not_allowed"),
