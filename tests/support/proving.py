@@ -1,7 +1,5 @@
 """Services that ask who comes: how they are started, and the keys and tokens that they take."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +8,8 @@ from typing import Any
 
 import jwt
 
-from tests.support.processes import clean_environ, services
+from tests.support.commands import called
+from tests.support.processes import services
 
 HMAC_KEY = "a secret of the tests, thirty-two bytes long"
 
@@ -25,10 +24,9 @@ def token(username: str, seconds: float = 600, **claims: Any) -> str:
 def operate(database_url: str, redis_url: str, *arguments: str) -> str:
     """What `python -m orchestrator_api ...` prints, for services that ask who comes."""
     names = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "AUTH_HMAC_KEY": HMAC_KEY}
-    command = [sys.executable, "-m", "orchestrator_api", *arguments]
-    done = subprocess.run(command, env=clean_environ(**names), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    status, said = called(*arguments, **names)
+    assert status == 0, said
+    return said.strip()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""The operator's commands as processes: keys, revocations, watch tokens."""
+"""The operator's commands: keys, revocations, watch tokens."""
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ import pytest
 
 from tests.integration.orchestrator_api.test_process import command
 from tests.integration.orchestrator_api.who import HMAC_KEY, Proving, bearer, proving, token
+from tests.support.commands import called
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.any_server
@@ -24,7 +26,12 @@ async def world(migrated_database_url: str, redis_url: str) -> AsyncIterator[Pro
 
 async def run(world: Proving, *words: str, **environ: str) -> tuple[int, str]:
     """A command on the service's database: its exit status, and all that it said."""
-    return await command(*words, DATABASE_URL=world.api.settings.database_url, AUTH_HMAC_KEY=HMAC_KEY, **environ)
+    return await asyncio.to_thread(called, *words, **environment(world), **environ)
+
+
+def environment(world: Proving) -> dict[str, str]:
+    """What a command of this service has in its environment."""
+    return {"DATABASE_URL": world.api.settings.database_url, "AUTH_HMAC_KEY": HMAC_KEY}
 
 
 async def made(world: Proving, *words: str) -> str:
@@ -44,6 +51,25 @@ async def code(world: Proving, key: str, run_id: str = "flight:1") -> str:
     """Why a key may not append to a run; nothing when it may."""
     _, said = await world.ask(bearer(key), "POST", f"/runs/{run_id}/events", {"type": "tick"})
     return str(said.get("code", ""))
+
+
+async def test_as_processes(world: Proving) -> None:
+    """Each command runs as a process, and says on stdout what a shell's `$(...)` is to have. The others call them."""
+    names = environment(world)
+    said = [
+        await command(*words, **names)
+        for words in (
+            ("keys", "create", "--may", "write", "--all"),
+            ("watch-token", "--user", "alice"),
+            ("revoke", "--token-id", "j0"),
+        )
+    ]
+
+    assert [status for status, _ in said] == [0, 0, 0]
+    (_, key), (_, shown), (_, revoked) = said
+    assert await code(world, key.strip()) == ""
+    assert (await world.ask(bearer(shown.strip()), "GET", "/runs/flight:1"))[0] == 200
+    assert re.fullmatch(r"revoked, number \d+\n", revoked)
 
 
 async def test_life_of_a_key(world: Proving) -> None:
@@ -110,18 +136,18 @@ async def test_rotation(world: Proving) -> None:
         ([], 2, "required"),
     ],
 )
-async def test_bad_arguments(words: list[str], status: int, says: str) -> None:
+def test_bad_arguments(words: list[str], status: int, says: str) -> None:
     """What makes no sense is refused in a line that says what would, before the database is asked."""
-    found, said = await command("keys", *words, DATABASE_URL="postgresql://127.0.0.1:1/d")
+    found, said = called("keys", *words, DATABASE_URL="postgresql://127.0.0.1:1/d")
 
     assert (found, says in said) == (status, True), said
     assert "Traceback" not in said
 
 
-async def test_database_away() -> None:
+def test_database_away() -> None:
     """A command without a database is one line, and exit status 1."""
     for words in (["keys", "list"], ["revoke", "--user", "a"], ["keys", "create", "--may", "hub"]):
-        status, said = await command(*words, DATABASE_URL="postgresql://u:secret@127.0.0.1:1/d")
+        status, said = called(*words, DATABASE_URL="postgresql://u:secret@127.0.0.1:1/d")
         assert (status, said.count("\n"), "secret" in said) == (1, 1, False), said
 
 
@@ -156,5 +182,5 @@ async def test_watch_token(world: Proving) -> None:
     ):
         status, said = await run(world, "watch-token", *words)
         assert (status, says in said) == (found, True), said
-    status, said = await command("watch-token", "--user", "a", DATABASE_URL=world.api.settings.database_url)
+    status, said = called("watch-token", "--user", "a", DATABASE_URL=world.api.settings.database_url)
     assert (status, "WATCH_TOKEN_KEY" in said) == (1, True)
