@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import jwt
+import pytest
 
 from orchestrator_api import keys
 from orchestrator_api.settings import Settings
@@ -17,6 +18,8 @@ from tests.support.waiting import eventually
 
 HMAC_KEY = "a secret of the tests, thirty-two bytes long"
 Headers = dict[str, str]
+# Tests that share a world: a service and its connections live in one loop.
+SHARED = pytest.mark.asyncio(loop_scope="module")
 
 
 def bearer(credential: str) -> Headers:
@@ -38,6 +41,12 @@ class Proving:
     api: Api
     database: asyncpg.Connection
     hub: Headers
+
+    async def run(self, username: str, run_id: str, *types: str) -> None:
+        """Makes a run of the user's, with events of these types."""
+        events = {"events": [{"type": each} for each in types]} if types else {}
+        found, body = await self.ask(self.hub, "POST", "/runs", {"username": username, "run_id": run_id, **events})
+        assert found == 201, body
 
     async def key(
         self, *may: str, users: list[str] | None = None, runs: list[str] | None = None, expires_at: float | None = None
