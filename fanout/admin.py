@@ -12,7 +12,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from .peers import Hosts
+from .auth_config import AuthConfig
 from .wire import USERNAME
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ class State:
         connections, users: open sockets and distinct usernames among them.
         trace: what is remembered of one event.
         listening: the sockets' port is open.
-        recalled: the list of what was taken back: none (nothing can be), unknown (not read yet), live or old.
-        auth: jwt or insecure-username.
-        hosts: what a request may name as its Host.
+        revocations: the list of what was revoked: none (nothing can be), unknown (not read yet), live or old.
+        auth: how it is known who asks, and what a request may name as its Host.
     """
 
     draining: Callable[[], bool]
@@ -47,13 +46,12 @@ class State:
     users: Callable[[], int]
     trace: Callable[[str, int], list[dict[str, Any]]]
     listening: Callable[[], bool] = lambda: True
-    recalled: Callable[[], str] = lambda: "none"
-    auth: str = "insecure-username"
-    hosts: Hosts = field(default_factory=Hosts)
+    revocations: Callable[[], str] = lambda: "none"
+    auth: AuthConfig = field(default_factory=AuthConfig)
 
     def able(self) -> bool:
         """A new socket would see something: without Redis history still tells every second what there is."""
-        return (self.redis_live() or self.history() == "live") and self.recalled() != "unknown"
+        return (self.redis_live() or self.history() == "live") and self.revocations() != "unknown"
 
     def readiness(self) -> tuple[int, dict[str, Any]]:
         """Status and body of /readyz: 503 while draining, or when a new socket would see nothing."""
@@ -64,7 +62,7 @@ class State:
             "degraded": [
                 *([] if live else ["redis"]),
                 *(["history"] if history == "away" else []),
-                *(["revocations"] if self.recalled() in ("unknown", "old") else []),
+                *(["revocations"] if self.revocations() in ("unknown", "old") else []),
             ],
             "redis": "live" if live else "away",
             "history": history,
@@ -82,12 +80,13 @@ async def served(state: State, registry: CollectorRegistry, host: str, port: int
 
     @web.middleware
     async def judged(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in ("/healthz", "/readyz") and not state.hosts.allow(request.headers.getall("Host", [])):
+        hosts, named = state.auth.hosts, request.headers.getall("Host", [])
+        if request.path not in ("/healthz", "/readyz") and not hosts.allow(named):
             return web.json_response({"code": "host_forbidden", "field": "Host"}, status=403)
         return await handler(request)
 
     async def healthz(_: web.Request) -> web.Response:
-        return web.json_response({"status": "ok", "auth": state.auth})
+        return web.json_response({"status": "ok", "auth": state.auth.mode})
 
     app = web.Application(middlewares=[judged])
     app.router.add_get("/healthz", healthz)

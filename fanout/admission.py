@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from websockets.http11 import Request
-
 from .errors import Refusal
 from .wire import DEFLATED, RUN_ID, TEXT, USERNAME
 
@@ -84,13 +82,13 @@ def admit(query: str, run_id: str | None = None, proven: bool = False) -> Admiss
     return Admission(username, frozenset((run_id,)), after or 0, epoch, run_id)
 
 
-def values_of(request: Request) -> dict[str, list[str]]:
-    """The parameters of a request, each with its values.
+def values_of(target: str) -> dict[str, list[str]]:
+    """The parameters of a request target, each with its values.
 
     Raises:
         Refusal: 400, there is no reading them.
     """
-    return _values(split_target(request.path)[1])
+    return _values(split_target(target)[1])
 
 
 def _values(query: str) -> dict[str, list[str]]:

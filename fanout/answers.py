@@ -15,6 +15,9 @@ MAX_HEAD: Final = 64 << 10  # bytes in front of an answer's body
 class Answers:
     """The answers on one connection, one at a time: `begin`, `feed` until it is true, `begin`.
 
+    Args:
+        most: bytes of an answer's body; None: MAX_ANSWER.
+
     Attributes:
         came: bytes of this answer, so far.
         status: of this answer; 0: its head is not complete.
@@ -23,7 +26,8 @@ class Answers:
         until_end: this answer is complete when the connection ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most or MAX_ANSWER
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self.begin()
 
@@ -47,7 +51,7 @@ class Answers:
         """
         room = MAX_HEAD - self.came
         self.came += len(data)
-        if self.came > MAX_HEAD + MAX_ANSWER:  # chunks of a byte each are longer on the way than they are
+        if self.came > MAX_HEAD + self._most:  # chunks of a byte each are longer on the way than they are
             raise HistoryAway("the answer is too big")
         if not self.status and len(data) > room:
             self._parse(data[:room])
@@ -91,7 +95,7 @@ class Answers:
         if parser is None or status < 200:
             self._length = self._coding = None
             return
-        if int(self._length or 0) > MAX_ANSWER:
+        if int(self._length or 0) > self._most:
             raise HistoryAway("the answer is too big")
         self.status = status
         self.keep = parser.should_keep_alive()
@@ -99,7 +103,7 @@ class Answers:
 
     def on_body(self, piece: bytes) -> None:
         """Mostly there is one, and that one is not copied."""
-        if len(self.body) + len(piece) > MAX_ANSWER:
+        if len(self.body) + len(piece) > self._most:
             raise HistoryAway("the answer is too big")
         if not self.body:
             self.body = piece

@@ -33,13 +33,17 @@ class Client:
         url: its base URL; a name and a password in it are sent as Basic, latin-1.
         key: sent as Bearer instead.
         patience: seconds for one answer; None: TIMEOUT.
+        most: bytes of one answer's body, see Answers.
 
     Raises:
         UnicodeError: the host is no name, or the password cannot be sent.
     """
 
-    def __init__(self, url: str, key: str | None = None, patience: float | None = None) -> None:
+    def __init__(
+        self, url: str, key: str | None = None, patience: float | None = None, most: int | None = None
+    ) -> None:
         self._patience = patience
+        self.most = most
         self.loop = asyncio.get_running_loop()  # up to Python 3.11 each such look is a system call (getpid)
         parts = urlsplit(url)
         tls = parts.scheme == "https"
@@ -190,7 +194,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._answers = Answers()
+        self._answers = Answers(client.most)
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self.idle_at = self.deadline = 0.0  # no deadline: nobody waits
 

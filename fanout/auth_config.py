@@ -143,6 +143,11 @@ class AuthConfig:
         return self.issuer is None and not self.watch_keys
 
     @property
+    def mode(self) -> str:
+        """How it is known who asks, as health says it."""
+        return "insecure-username" if self.insecure else "jwt"
+
+    @property
     def watch_key(self) -> bytes | None:
         """The key that watch tokens are minted with; None: none are."""
         return self.watch_keys[0] if self.watch_keys else None

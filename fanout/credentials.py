@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
-from websockets.http11 import Request
 
 from .admission import Admission, values_of
 from .errors import Refusal
@@ -23,6 +22,9 @@ _BEARER: Final = re.compile(r"bearer(?: +(.*))?", re.IGNORECASE | re.DOTALL)
 _OFFER: Final = "bearer."
 _TICKET: Final = re.compile(r"rft_[A-Za-z0-9_-]{1,256}")
 _FORBIDDEN: Final = frozenset({"token", "access_token", "jwt", "authorization", "bearer"})  # parameters
+# What a JWT or an API key looks like. Names may have dots, so those that the query is there for are not looked at.
+_SECRET: Final = re.compile(r"(?=.{40})eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*|rfk_.*", re.DOTALL)
+_ASKED: Final = frozenset({"username", "run_id", "after", "epoch"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,16 @@ class Credential:
     text: str
     ticket: bool = False
     origin: str | None = None
+
+
+class Fields(Protocol):
+    """A request's header."""
+
+    def get(self, key: str) -> str | None:
+        """The one field of this name; None: there is none."""
+
+    def get_all(self, key: str) -> list[str]:
+        """All fields of this name."""
 
 
 class _Said(msgspec.Struct):
@@ -54,42 +66,47 @@ def missing() -> Refusal:
 
 
 def revoked() -> Refusal:
-    """The token was good until somebody took it back."""
-    return refused("token_revoked", "the token was taken back")
+    """The token was good until somebody revoked it."""
+    return refused("token_revoked", "the token was revoked")
 
 
-def shown(request: Request, encoding: int) -> Credential | None:
-    """The credential that counts; None: a WebSocket that is to say it in its first message.
+def shown(target: str, fields: Fields, encoding: int) -> Credential | None:
+    """The credential of a request that counts; None: a WebSocket that is to say it in its first message.
 
     Raises:
         Refusal: 400 for one in the wrong place or two in one place, 401 for a stream that has none.
     """
-    values = values_of(request)
+    values = values_of(target)
     ticket = values.get("ticket", [])
-    if any(name.lower() in _FORBIDDEN for name in values) or any(each.count(".") == 2 for each in ticket):
+    if any(map(_holds_secret, values, values.values())) or any(each.count(".") == 2 for each in ticket):
         detail = f"a token has no place in a URL: get a ticket with POST {TICKETS} and give `ticket=`"
         raise Refusal(400, detail, code="token_in_query")
-    if (text := _bearer(request)) is not None:
+    if (text := _bearer(fields)) is not None:
         return Credential(text)
     if len(ticket) > 1:
         raise Refusal(400, "ticket must be given once", "ticket")
     if ticket:
         if not _TICKET.fullmatch(ticket[0]):
             raise refused("token_invalid", "this is no ticket")
-        return Credential(ticket[0], ticket=True, origin=request.headers.get("Origin"))
+        return Credential(ticket[0], ticket=True, origin=fields.get("Origin"))
     if encoding != TEXT:
         raise missing()
     return None
 
 
-def _bearer(request: Request) -> str | None:
+def _holds_secret(name: str, values: list[str]) -> bool:
+    """Whether this parameter is a token's by its name, or looks like one."""
+    return name.lower() in _FORBIDDEN or (name not in _ASKED and any(map(_SECRET.fullmatch, (name, *values))))
+
+
+def _bearer(fields: Fields) -> str | None:
     """The token of a header."""
-    fields = [match for each in request.headers.get_all("Authorization") if (match := _BEARER.fullmatch(each.strip()))]
-    if len(fields) > 1:
+    found = [match for each in fields.get_all("Authorization") if (match := _BEARER.fullmatch(each.strip()))]
+    if len(found) > 1:
         raise Refusal(400, "Authorization must be given once", "Authorization")
-    if fields:
-        return fields[0][1] or ""
-    offers = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
+    if found:
+        return found[0][1] or ""
+    offers = ",".join(fields.get_all("Sec-WebSocket-Protocol")).split(",")
     tokens = [each.strip().removeprefix(_OFFER) for each in offers if each.strip().startswith(_OFFER)]
     if len(tokens) > 1:
         raise Refusal(400, "one subprotocol may be bearer.<token>", "Sec-WebSocket-Protocol")
@@ -128,6 +145,6 @@ def run_unknown() -> Refusal:
     return Refusal(404, "there is no such run of this user", "run_id", code="run_unknown")
 
 
-def as_wide(principal: Principal, before: Principal) -> bool:
-    """Whether a renewed token shows all that the one before showed."""
-    return principal.runs is None or (before.runs is not None and before.runs <= principal.runs)
+def as_wide(principal: Principal, runs: frozenset[str] | None) -> bool:
+    """Whether a token shows all that a socket shows: these runs, or all of the user's (None)."""
+    return principal.runs is None or (runs is not None and runs <= principal.runs)

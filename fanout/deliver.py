@@ -85,19 +85,13 @@ class Connection(Door):
             if pending[0]:
                 self.write(pending[0])
         elif not self.stream:
-            self._upgraded(pending[0])
+            self.upgrade(pending[0])
+            self.flush()
         else:
             self._open_stream(pending[0])
+        self._rest()
         if self.guest is not None:
             hub.guard.opened(self)
-
-    def _upgraded(self, response: Response) -> None:
-        protocol = self.upgrade(response)
-        self.flush()
-        if not self.admission.deflate:
-            # It has heard nothing yet, and most peers only ever answer pings: see `library`.
-            protocol.release()
-            self.protocol = None
 
     def _open_stream(self, response: Response) -> None:
         if self.protocol is not None:
@@ -229,6 +223,7 @@ class Connection(Door):
     def _ping(self) -> None:
         settings = self.hub.settings
         if not self.pinged:
+            self._rest()
             self.pinged = True
             self.heard = False
             beat = controls.heartbeat(self.given(), self.hub.router.epoch) if self.admission.controls else b""
@@ -239,6 +234,12 @@ class Connection(Door):
             self.hub.wheel.put(self, max(0.0, settings.ping_interval - settings.ping_grace))
         else:
             self.close(4410, "silent")
+
+    def _rest(self) -> None:
+        """Let go of the library's protocol until it is needed again: most peers only ever answer pings."""
+        if self.protocol is not None and self.protocol.idle:
+            self.protocol.release()
+            self.protocol = None
 
     def leave(self) -> None:
         """Out of the hub: nothing is delivered any more."""

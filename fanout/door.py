@@ -17,7 +17,7 @@ from .pings import NOWHERE
 
 if TYPE_CHECKING:
     from .deliver import Connection
-    from .guard import Guest
+    from .guest import Guest
     from .hub import Hub
 
 MAX_HEAD: Final = 16 << 10  # bytes of a request's head
@@ -234,7 +234,7 @@ class Door(asyncio.BufferedProtocol):
         self.protocol, self.head, self.pending = protocol, None, None
         self.state = CLOSING
         protocol = self.upgrade(response)
-        code = handshake.CLOSE_CODES[refusal.status]
+        code = 1008 if refusal.code == handshake.TOO_MANY_MESSAGES else handshake.CLOSE_CODES[refusal.status]
         if code == 1013:
             wait = retry_ms()
             self.flush()
@@ -274,6 +274,8 @@ class Door(asyncio.BufferedProtocol):
             self.hub.metrics.request_refused(refusal.status, refusal.code)
             self._last_words(pending[0].serialize() + controls.sse_retry(retry_ms()))
         else:
+            if isinstance(pending[0], Response):
+                refusal.headers += handshake.shared_by(pending[0])
             self.refuse(refusal)
 
     def _refused_by_parser(self, protocol: handshake.Handshake) -> None:

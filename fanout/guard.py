@@ -1,7 +1,7 @@
 """Who may: from a good request to somebody who is known, and until that ends.
 
 With tokens nobody touches a feed before it is known whose token they have, and what they see is cut to it. It ends with
-the token: by its time, unless a new one comes on the same socket, or because it was taken back. Without tokens the
+the token: by its time, unless a new one comes on the same socket, or because it was revoked. Without tokens the
 username is believed; beyond loopback the limits hold all the same.
 """
 
@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine, Sequence
-from time import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from websockets.frames import Frame, Opcode
+import structlog
+from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.http11 import Request
 
 from . import controls, credentials, limits
 from .credentials import Credential
 from .door import AUTH, CLOSING, OPEN, WAITING, history_away
 from .errors import Refusal
-from .handshake import CLOSE_CODES, problem
+from .guest import Guest
+from .handshake import CLOSE_CODES, TOO_MANY_MESSAGES, problem
 from .peers import counted_as
 from .pings import Expiries
-from .tokens import Principal
 from .verify import Verification, keys_away
 
 if TYPE_CHECKING:
@@ -34,32 +34,7 @@ SPARE: Final = 64  # connections beyond the process' limit that are read until t
 CROWD: Final = 2  # times its limit that an address may be connected before it is not even read
 TICK: Final = 0.25  # seconds to which an expiry is exact
 UNAUTHENTICATED: Final = CLOSE_CODES[401]
-
-
-class Guest:
-    """What is known of a peer, for as long as its connection; made where tokens or limits are in force.
-
-    Attributes:
-        address: what it is counted as; "": not yet.
-        username: in whose count of sockets it is; "": in nobody's.
-        principal: whose token it has.
-        task: the verification that is under way.
-        ends: its slot among the expiries.
-        warned: it was told that its token has expired.
-        messages: what it has said.
-        part: of a message that comes in fragments.
-    """
-
-    __slots__ = ("address", "ends", "messages", "part", "principal", "task", "username", "warned")
-
-    def __init__(self) -> None:
-        self.address = self.username = ""
-        self.principal: Principal | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.ends = 0
-        self.warned = False
-        self.messages: limits.Messages | None = None
-        self.part: bytearray | None = None
+log = structlog.stdlib.get_logger("fanout")
 
 
 class Guard:
@@ -68,7 +43,7 @@ class Guard:
     Attributes:
         proven: tokens say who asks.
         in_force: the limits for users, addresses, handshakes and messages hold.
-        verification: whose a credential is, and what was taken back.
+        verification: whose a credential is.
         tasks: the verifications that are under way.
     """
 
@@ -82,8 +57,8 @@ class Guard:
         self._users = limits.Counts(settings.sockets_per_user)
         self._addresses = limits.Counts(settings.sockets_per_address)
         self._handshakes = limits.Bucket(settings.handshakes_per_s if self.in_force else 0, hub.loop.time())
-        self._expiries: Expiries[Connection] = Expiries(TICK, time())
-        self.verification = Verification(settings.auth, hub.history, hub.metrics, self._turn_out)
+        self._expiries: Expiries[Connection] = Expiries(TICK, hub.clock())
+        self.verification = Verification(settings.auth, hub.history, hub.revocations, hub.metrics, hub.clock)
         self.tasks: set[asyncio.Task[None]] = set()
 
     # The connection.
@@ -120,7 +95,8 @@ class Guard:
             self._users.remove(guest.username)
             guest.username = ""
         self._expiries.drop(connection, guest.ends)
-        guest.principal = guest.part = None
+        guest.principal = None
+        guest.forget()
 
     def _count(self, guest: Guest, address: str) -> None:
         guest.address = counted_as(address)
@@ -135,7 +111,7 @@ class Guard:
             return self._limited("process", _busy(503, "too_many_sockets"))
         if guest is None:
             return None
-        if self._addresses.over(guest.address):
+        if guest.address and self._addresses.over(guest.address):
             return self._limited("address", _busy(429, "too_many_sockets", "address"))
         if self._handshakes.empty(hub.loop.time()):
             return self._limited("handshakes", _busy(503, "too_many_handshakes"))
@@ -147,13 +123,14 @@ class Guard:
         if guest is not None and not guest.address and request is not None:
             peer = connection.transport.get_extra_info("peername")
             forwarded = request.headers.get_all("X-Forwarded-For")
-            self._count(guest, self._auth.proxies.client_address(peer[0], forwarded) if peer else "")
+            if peer:  # else it has gone already: the address of nobody is not counted, and never too often there
+                self._count(guest, self._auth.proxies.client_address(peer[0], forwarded))
         if (refusal := self.busy(connection)) is not None:
             connection.refuse_waiting(refusal)
         elif guest is None:
             self._hub.joins.arrive(connection)
         else:
-            self._handshakes.take()
+            # Nothing is taken for those who only ask: there may be as many of them as addresses and sockets let be.
             if self.proven and request is not None:
                 self._ask(connection, guest, request)
             else:
@@ -161,26 +138,37 @@ class Guard:
 
     def _ask(self, connection: Connection, guest: Guest, request: Request) -> None:
         try:
-            credential = credentials.shown(request, connection.admission.encoding)
+            credential = credentials.shown(request.path, request.headers, connection.admission.encoding)
         except Refusal as refusal:
-            self._refuse(connection, refusal)
+            connection.refuse_waiting(refusal)
             return
         if credential is None:
             connection.ask_who()
         else:
-            self._begin(guest, self._judge(connection, guest, credential))
+            self._begin(connection, guest, credential, self._judge)
 
     def _enter(self, connection: Connection) -> None:
         """Whoever this is may see what it asks for, if it is not one too many."""
-        if connection.admission.username and (refusal := self.seat(connection)) is not None:
-            self._refuse(connection, refusal)
-            return
-        self._hub.joins.arrive(connection)
+        # A run is looked up before it is let in: one that is not there takes nothing from anybody.
+        judge = self.let_in if connection.admission.run_id is None else self._seat
+        if (refusal := judge(connection)) is not None:
+            connection.refuse_waiting(refusal)
+        else:
+            self._hub.joins.arrive(connection)
 
-    def seat(self, connection: Connection) -> Refusal | None:
-        """Count the socket as its user's, once; the refusal when there are too many."""
+    def let_in(self, connection: Connection) -> Refusal | None:
+        """It is known whose feed this one is to see: count it, or say why it is one too many."""
+        if (refusal := self._seat(connection)) is not None:
+            return refusal
+        if connection.guest is None or self._handshakes.take(self._hub.loop.time()):
+            return None
+        # There was room when it came; others have proven themselves since.
+        return self._limited("handshakes", _busy(503, "too_many_handshakes"))
+
+    def _seat(self, connection: Connection) -> Refusal | None:
+        """Count the socket as its user's, once, as soon as that is known."""
         guest, username = connection.guest, connection.admission.username
-        if guest is None or guest.username:
+        if guest is None or guest.username or not username:
             return None
         self._users.add(username)
         guest.username = username
@@ -188,27 +176,29 @@ class Guard:
             return self._limited("user", _busy(429, "too_many_sockets", "username"))
         return None
 
-    def _refuse(self, connection: Connection, refusal: Refusal) -> None:
-        # Whoever shows nothing good is not to use up what is let in.
-        self._handshakes.give_back()
-        connection.refuse_waiting(refusal)
-
     def late(self, connection: Connection) -> Refusal:
         """Why a connection that has waited for long enough waits for nothing more."""
         guest = connection.guest
         if connection.state == AUTH and (guest is None or guest.task is None):
             return credentials.missing()
-        if guest is not None and guest.task is not None:
+        if guest is not None and guest.task is not None and not guest.by_ticket:
             return keys_away()
         return history_away()
 
     # The verification.
 
-    def _begin(self, guest: Guest, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(
+        self,
+        connection: Connection,
+        guest: Guest,
+        credential: Credential,
+        judge: Callable[[Connection, Guest, Credential], Coroutine[Any, Any, None]],
+    ) -> None:
         """Verify; what was being verified for the same socket is of no interest any more."""
         if guest.task is not None:
             guest.task.cancel()
-        guest.task = task = self._hub.loop.create_task(work)
+        guest.by_ticket = credential.ticket
+        guest.task = task = self._hub.loop.create_task(judge(connection, guest, credential))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -219,7 +209,7 @@ class Guard:
             admission = credentials.granted(connection.admission, principal)
         except Refusal as refusal:
             guest.task = None
-            self._refuse(connection, refusal)
+            connection.refuse_waiting(refusal)
             return
         guest.task = None
         guest.principal = principal
@@ -229,18 +219,22 @@ class Guard:
         if connection.state == WAITING and not connection.transport.is_closing():
             connection.transport.pause_reading()
 
-    async def _renew(self, connection: Connection, guest: Guest, token: str) -> None:
+    async def _renew(self, connection: Connection, guest: Guest, credential: Credential) -> None:
         """Prolong an open socket's time, or end it: a token that is no good is no better for having had a good one."""
         before = guest.principal
         try:
-            principal = await self.verification.principal(Credential(token))
+            principal = await self.verification.principal(credential)
         except Refusal as refusal:
             guest.task = None
             if refusal.status == 401:
                 self._close(connection, refusal.code)
             return  # nobody knows whether it is good: the socket has the time that it has
         guest.task = None
-        if before is None or principal.username != before.username or not credentials.as_wide(principal, before):
+        if (
+            before is None
+            or principal.username != before.username
+            or not credentials.as_wide(principal, connection.admission.runs)
+        ):
             self._hub.metrics.auth_refused("forbidden")
             connection.close(CLOSE_CODES[403], "forbidden")
             return
@@ -257,41 +251,26 @@ class Guard:
         for frame in frames:
             if guest is None or connection.state == CLOSING or not isinstance(frame, Frame):
                 return
-            begins = frame.opcode in (Opcode.TEXT, Opcode.BINARY)
-            if begins and self._too_many(guest):
-                refusal = self._limited("messages", _busy(429, "too_many_messages"))
-                connection.close(1008, "too many messages")
+            if frame.opcode not in DATA_OPCODES:
+                continue
+            if frame.opcode is not Opcode.CONT and guest.one_too_many(self._hub.loop.time(), self._most_messages):
+                refusal = self._limited("messages", Refusal(429, "too many messages", code=TOO_MANY_MESSAGES))
+                connection.close(1008, refusal.detail)
                 connection.refuse_waiting(refusal)
-            elif self.proven and (begins or frame.opcode is Opcode.CONT):
-                self._collect(connection, guest, frame)
-
-    def _too_many(self, guest: Guest) -> bool:
-        if guest.messages is None:
-            guest.messages = limits.Messages()
-        return guest.messages.one_too_many(self._hub.loop.time(), self._most_messages)
-
-    def _collect(self, connection: Connection, guest: Guest, frame: Frame) -> None:
-        """A piece of a message; the library bounds what comes together (MAX_INBOUND)."""
-        if frame.opcode is not Opcode.CONT:
-            guest.part = bytearray()
-        if guest.part is None:
-            return
-        guest.part += frame.data
-        if frame.fin or frame.opcode is Opcode.BINARY:
-            message, guest.part = bytes(guest.part), None
-            self._said(connection, guest, message if frame.opcode is not Opcode.BINARY else b"")
+            elif self.proven and (message := guest.collect(frame)) is not None:
+                self._said(connection, guest, message)
 
     def _said(self, connection: Connection, guest: Guest, message: bytes) -> None:
         token = credentials.said(message)
         if connection.state == OPEN:
             if token is not None:
-                self._begin(guest, self._renew(connection, guest, token))
+                self._begin(connection, guest, Credential(token), self._renew)
         elif connection.state == AUTH and (guest.task is None) is (token is None):
             # What follows a token is of no interest before it is verified, but a second token is a second try.
             detail = 'the first message must be {"type":"auth","token":...}, and there is one try'
-            self._refuse(connection, credentials.refused("token_invalid", detail))
+            connection.refuse_waiting(credentials.refused("token_invalid", detail))
         elif connection.state == AUTH and token is not None:
-            self._begin(guest, self._judge(connection, guest, Credential(token)))
+            self._begin(connection, guest, Credential(token), self._judge)
 
     # The end.
 
@@ -305,30 +284,33 @@ class Guard:
 
     def turn(self) -> None:
         """Some time has passed: tell those whose token has expired, and close those who were told long enough ago."""
-        for connection in self._expiries.due(time()):
-            guest = connection.guest
-            if guest is None or connection.state != OPEN:
-                continue
-            if guest.warned or connection.stream:
-                self._close(connection, "token_expired")
-                continue
-            guest.warned = True
-            grace = self._hub.settings.auth_grace
-            guest.ends = self._expiries.put(connection, time() + grace)
-            if connection.admission.controls:
-                connection.write(controls.control("auth_expiring", closes_in_ms=round(grace * 1000)))
+        _each(self._expired, self._expiries.due(self._hub.clock()))
 
-    def _turn_out(self) -> None:
-        """Something was taken back: end what was had for it, in whatever state it is."""
-        known = self.verification.revoked.known
-        for connection in list(self._hub.connections):
-            guest = connection.guest
-            if guest is None or guest.principal is None or known is None or not known.revoked(guest.principal):
-                continue
-            if connection.state == OPEN:
-                self._close(connection, "token_revoked")
-            else:
-                self._refuse(connection, credentials.revoked())
+    def _expired(self, connection: Connection) -> None:
+        guest = connection.guest
+        if guest is None or connection.state != OPEN:
+            return
+        if guest.warned or connection.stream:
+            self._close(connection, "token_expired")
+            return
+        guest.warned = True
+        grace = self._hub.settings.auth_grace
+        guest.ends = self._expiries.put(connection, self._hub.clock() + grace)
+        if connection.admission.controls:
+            connection.write(controls.control("auth_expiring", closes_in_ms=round(grace * 1000)))
+
+    def turn_out(self) -> None:
+        """Something was revoked: end what was had for it, in whatever state it is."""
+        _each(self._turned_out, list(self._hub.connections))
+
+    def _turned_out(self, connection: Connection) -> None:
+        guest = connection.guest
+        if guest is None or guest.principal is None or not self._hub.revocations.revoked(guest.principal):
+            return
+        if connection.state == OPEN:
+            self._close(connection, "token_revoked")
+        else:
+            connection.refuse_waiting(credentials.revoked())
 
     def _close(self, connection: Connection, code: str) -> None:
         """End an open socket or stream for want of a good token."""
@@ -340,6 +322,16 @@ class Guard:
     def _limited(self, limit: str, refusal: Refusal) -> Refusal:
         self._hub.metrics.limit_refused(limit)
         return refusal
+
+
+def _each(end: Callable[[Connection], None], connections: Iterable[Connection]) -> None:
+    """End them all. One socket's trouble is not to leave the others open; and it has no right to stay, either."""
+    for connection in connections:
+        try:
+            end(connection)
+        except Exception:
+            log.exception("fanout.end_failed")
+            connection.transport.abort()
 
 
 def _busy(status: int, code: str, of: str = "") -> Refusal:

@@ -23,13 +23,14 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
+from websockets.streams import StreamReader
 from websockets.typing import ExtensionParameter, Origin, StatusLike, Subprotocol
 
 from .admission import Admission, admit, cursor, split_target, values_of
+from .auth_config import AuthConfig
 from .credentials import run_unknown
 from .deflate import WINDOW_BITS
 from .errors import Refusal
-from .peers import Hosts
 from .wire import RUN_ID, SSE, SSE_NAMED
 
 MAX_INBOUND: Final = 16 << 10  # bytes of one message from a client; the library closes 1009 beyond
@@ -38,15 +39,19 @@ _LOOPBACK: Final = re.compile(r"https?://(localhost|127(\.[0-9]{1,3}){3}|\[::1\]
 _ALLOW: Final = "GET, HEAD, OPTIONS"
 # What a client that offered runfeed.v1 is closed with instead of a status; a browser shows its page no status.
 CLOSE_CODES: Final = {400: 4400, 401: 4401, 403: 4403, 404: 4404, 410: 4409, 429: 1013, 503: 1013}
+TOO_MANY_MESSAGES: Final = "too_many_messages"  # the one refusal of a limit that comes late: 1008, whatever it offered
 _RUN_PATHS: Final = (("/ws/runs/", False), ("/sse/runs/", False), ("/api/v1/events/", True))
 # Behind these the library repeats what it was sent, all of it: that may hold a token, and be as long as one likes.
 _REPEATED: Final = re.compile(r"(?:: | in ).*", re.DOTALL)
+_SHARED: Final = ("Access-Control-Allow-Origin", "Vary", "Access-Control-Expose-Headers")
+_EXPOSED: Final = "Retry-After, WWW-Authenticate"
 _SHOWN: Final = 200  # characters; an Origin is no secret, and whoever forgot to allow one looks for it here
 # The library logs each connection at INFO; ours is one line a socket's life.
 _LOGGER: Final = logging.getLogger("websockets.server")
 _LOGGER.setLevel(logging.WARNING)
 
 
+Fields = tuple[tuple[str, str], ...]
 Allowed = Origin | re.Pattern[str] | None
 
 
@@ -56,15 +61,13 @@ class Rules:
 
     Fields:
         origins: whose pages may, see `origins`.
-        hosts: what a request may name as its Host.
+        auth: how it is known who asks, and what a request may name as its Host.
         deflate: clients may negotiate permessage-deflate.
-        proven: tokens say who asks; nobody is believed a username.
     """
 
     origins: Sequence[Allowed]
-    hosts: Hosts
+    auth: AuthConfig
     deflate: bool = False
-    proven: bool = False
 
 
 def origins(allowed: Sequence[str] | None) -> list[Allowed]:
@@ -184,6 +187,15 @@ class Handshake(ServerProtocol):
         self.parser.close()
         self.parser_exc = self.handshake_exc = None
 
+    @property
+    def idle(self) -> bool:
+        """It is open, and knows nothing that one made anew would not know: no part of a frame or of a message."""
+        inner: Any = self.parser
+        while inner.gi_yieldfrom is not None:
+            inner = inner.gi_yieldfrom
+        between = inner.gi_code is StreamReader.at_eof.__code__  # the library waits there for a frame to begin
+        return between and self.state is State.OPEN and self.current_size is None and not self.extensions
+
     def refused_because(self) -> str:
         """Why the parser gave no request and no answer: a body, a transfer coding, another protocol's bytes."""
         cause = self.handshake_exc.__cause__ if self.handshake_exc else None
@@ -194,17 +206,26 @@ class Handshake(ServerProtocol):
 def preflight(protocol: Handshake, request: Request) -> Response:
     """What a browser asks before a page may send a header of its own: 204, and the origin's name if it is allowed."""
     fields = Headers([("Date", email.utils.formatdate(usegmt=True)), ("Connection", "close"), ("Allow", _ALLOW)])
-    try:
-        origin = protocol.process_origin(request.headers)
-    except InvalidHandshake:
-        origin = None
-    if origin is not None:
-        fields["Access-Control-Allow-Origin"] = origin
+    if shared := _shared(protocol, request):
+        fields.update(shared)
         fields["Access-Control-Allow-Methods"] = _ALLOW
         fields["Access-Control-Allow-Headers"] = "Authorization, Last-Event-ID"
         fields["Access-Control-Max-Age"] = "600"
-        fields["Vary"] = "Origin"
     return Response(204, "No Content", fields)
+
+
+def _shared(protocol: Handshake, request: Request) -> Fields:
+    """What lets a page of another origin read the answer; nothing for a page that may not, and for no page."""
+    try:
+        origin = protocol.process_origin(request.headers)
+    except InvalidHandshake:
+        return ()
+    return () if origin is None else tuple(zip(_SHARED, (origin, "Origin", _EXPOSED), strict=True))
+
+
+def shared_by(response: Response) -> Fields:
+    """The same of an answer that is not given after all."""
+    return tuple((name, response.headers[name]) for name in _SHARED if name in response.headers)
 
 
 def respond(protocol: Handshake, request: Request, rules: Rules) -> tuple[Response, Admission | None]:
@@ -214,15 +235,26 @@ def respond(protocol: Handshake, request: Request, rules: Rules) -> tuple[Respon
         Refusal: there is nothing here for this request.
     """
     path, query = split_target(request.path)
+    try:
+        return _found(protocol, request, rules, path, query)
+    except Refusal as refusal:
+        if not path.startswith("/ws"):  # of a socket's refusal no page is shown anything
+            refusal.headers += _shared(protocol, request)
+        raise
+
+
+def _found(
+    protocol: Handshake, request: Request, rules: Rules, path: str, query: str
+) -> tuple[Response, Admission | None]:
     # Whoever asks for our health may be a load balancer that names a machine.
-    if path != "/healthz" and not rules.hosts.allow(request.headers.get_all("Host")):
+    if path != "/healthz" and not rules.auth.hosts.allow(request.headers.get_all("Host")):
         raise Refusal(403, "this Host is not ours: ALLOWED_HOSTS names the public ones", "Host", code="host_forbidden")
     if request.method == "OPTIONS":
         return preflight(protocol, request), None
     if path == "/healthz":
         if request.method not in ("GET", "HEAD"):
             raise Refusal(405, "GET or HEAD only", headers=(("Allow", _ALLOW),))
-        return plain(200, orjson.dumps({"status": "ok", "auth": mode(rules)}), "application/json"), None
+        return plain(200, orjson.dumps({"status": "ok", "auth": rules.auth.mode}), "application/json"), None
     if path in ("/ws", "/sse"):
         place, run_id, named = path, None, False
     else:
@@ -231,16 +263,11 @@ def respond(protocol: Handshake, request: Request, rules: Rules) -> tuple[Respon
         response = protocol.accept(request)
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
             return response, None
-        admission = admit(query, run_id, rules.proven)
+        admission = admit(query, run_id, not rules.auth.insecure)
         controls, deflate = protocol.subprotocol is not None, bool(protocol.extensions)
         return response, replace(admission, path=place, controls=controls, deflate=deflate)
     stream = _stream(protocol, request)
-    return stream, _stream_admission(request, replace(admit(query, run_id, rules.proven), path=place), named)
-
-
-def mode(rules: Rules) -> str:
-    """How it is known who asks, as health says it."""
-    return "jwt" if rules.proven else "insecure-username"
+    return stream, _stream_admission(request, replace(admit(query, run_id, not rules.auth.insecure), path=place), named)
 
 
 def _run_path(path: str) -> tuple[str, str, bool]:
@@ -258,7 +285,7 @@ def _stream(protocol: Handshake, request: Request) -> Response:
     if request.method != "GET":
         raise Refusal(405, "GET only", headers=(("Allow", "GET, OPTIONS"),))
     try:
-        origin = protocol.process_origin(request.headers)
+        protocol.process_origin(request.headers)
     except InvalidHandshake as exc:
         raise Refusal(403, "this origin may not watch", "Origin") from exc
     fields = Headers(
@@ -268,18 +295,16 @@ def _stream(protocol: Handshake, request: Request) -> Response:
             ("Content-Type", "text/event-stream; charset=utf-8"),
             ("Cache-Control", "no-store, no-transform"),
             ("X-Accel-Buffering", "no"),
+            *_shared(protocol, request),
         ]
     )
-    if origin is not None:
-        fields["Access-Control-Allow-Origin"] = origin
-        fields["Vary"] = "Origin"
     return Response(200, "OK", fields)
 
 
 def _stream_admission(request: Request, admission: Admission, named: bool) -> Admission:
     given = [value for value in request.headers.get_all("Last-Event-ID") if value]
     resumed = cursor(given, "Last-Event-ID")
-    encoding = SSE_NAMED if named or values_of(request).get("named") == ["1"] else SSE
+    encoding = SSE_NAMED if named or values_of(request.path).get("named") == ["1"] else SSE
     if resumed is None:
         return replace(admission, encoding=encoding)
     return replace(admission, encoding=encoding, after=resumed, resumed=True)

@@ -73,15 +73,15 @@ class Run(msgspec.Struct):
 
 
 class Revocation(msgspec.Struct):
-    """What was taken back: a user's tokens until `before` (unix seconds), or one token."""
+    """What was revoked: a user's tokens until `before` (unix seconds), or one token."""
 
     username: str = ""
     before: float = 0.0
     token_id: str = ""
 
 
-class Revoked(msgspec.Struct):
-    """A page of what was taken back; `next` is the number behind it, `epoch` that of the numbers."""
+class RevocationPage(msgspec.Struct):
+    """A page of what was revoked; `next` is the number behind it, `epoch` that of the numbers."""
 
     epoch: str
     revocations: list[Revocation]
@@ -155,9 +155,9 @@ class History:
         except KeyError:
             return None
 
-    async def revocations(self, after: int) -> Revoked:
-        """What was taken back behind a number."""
-        return await self._asked("revocations", "GET", f"/revocations?after={after}", Revoked)
+    async def revocations(self, after: int) -> RevocationPage:
+        """What was revoked behind a number."""
+        return await self._asked("revocations", "GET", f"/revocations?after={after}", RevocationPage)
 
     async def redeem(self, ticket: str, origin: str | None) -> Redeemed | None:
         """Use a ticket up; None: it is unknown, used, too old, or another page's."""

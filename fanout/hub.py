@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import time
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from .joins import Joins
 from .metrics import Metrics
 from .pings import Wheel
 from .replay import Replays
+from .revocations import RevocationList
 from .route import Message, Outcome, Router
 from .settings import Settings
 from .trace import FIELDS, Trace, ids_of
@@ -36,6 +37,7 @@ class Hub:
         wheel: everybody's deadlines.
         metrics: the counters.
         history: the API; None: live only.
+        clock: seconds since 1970, as tokens have them.
 
     Attributes:
         sockets: the open ones.
@@ -51,16 +53,16 @@ class Hub:
         wheel: Wheel[Connection],
         metrics: Metrics,
         history: History | None = None,
+        clock: Callable[[], float] = time,
     ) -> None:
         self.settings = settings
+        self.clock = clock
         self.router = router
         self.wheel = wheel
         self.metrics = metrics
         self.history = history
         auth = settings.auth
-        self.rules = handshake.Rules(
-            handshake.origins(settings.allowed_origins), auth.hosts, settings.compression, not auth.insecure
-        )
+        self.rules = handshake.Rules(handshake.origins(settings.allowed_origins), auth, settings.compression)
         # Tokens, and of whom a proxy speaks where addresses are counted, stand in fields that `usual` does not read.
         self.usual = auth.insecure and not (auth.exposed and auth.proxies.networks)
         self.sockets: set[Connection] = set()
@@ -72,6 +74,9 @@ class Hub:
         self.joins = Joins(self)
         self.replays = Replays(self)
         self.catch_up = CatchUp(self)
+        self.revocations = RevocationList(
+            None if auth.insecure else history, lambda: self.guard.turn_out(), self.loop.time
+        )
         self.guard = Guard(self)
         self._hold_timer: asyncio.TimerHandle | None = None
 

@@ -83,8 +83,7 @@ class Joins:
         elif connection.state == WAITING:
             connection.admission = replace(admission, username=run.username)
             connection.status = run.status
-            # Only now it is known in whose count of sockets it is.
-            if (refusal := self._hub.guard.seat(connection)) is not None:
+            if (refusal := self._hub.guard.let_in(connection)) is not None:
                 connection.refuse_waiting(refusal)
             else:
                 self._seek(connection)

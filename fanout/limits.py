@@ -54,13 +54,13 @@ class Bucket:
         self._at = now
         return self._left < 1
 
-    def take(self) -> None:
-        """One is let in; `empty` was asked before."""
-        self._left -= 1
-
-    def give_back(self) -> None:
-        """It came to nothing, and is not to be at the cost of others."""
-        self._left = min(self._rate, self._left + 1)
+    def take(self, now: float) -> bool:
+        """Let one in; False: nobody can be let in now."""
+        if self.empty(now):
+            return False
+        if self._rate:
+            self._left -= 1
+        return True
 
 
 class Messages:

@@ -159,7 +159,7 @@ class HubCollector(Collector):
         yield CounterMetricFamily("fanout_sent_bytes", "Bytes of frames written to sockets.", m.bytes_sent)
         yield _labelled("fanout_connections_closed", "Sockets closed, by close code.", "code", m.closed)
         yield _labelled("fanout_requests_refused", "Requests refused, by HTTP status.", "status", m.refused)
-        yield _labelled("fanout_auth_refused", "Refused or closed for who they are, by code.", "code", m.unproven)
+        yield _labelled("fanout_auth_refusals", "Refused or closed for who they are, by code.", "code", m.unproven)
         yield _labelled("fanout_limits_refused", "Refused or closed for a limit, by its name.", "limit", m.limited)
         yield _labelled("fanout_jwks_fetches", "Questions for the issuer's keys, by outcome.", "outcome", m.jwks)
         yield _labelled("fanout_frames_dropped", "Redis messages dropped, by reason.", "reason", self._dropped)

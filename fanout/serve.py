@@ -21,7 +21,6 @@ from . import admin, descriptors, pings
 from .deliver import Connection
 from .door import restarting
 from .errors import SettingsError, StageEnded
-from .handshake import mode
 from .history import History
 from .hub import Hub
 from .metrics import HubCollector, Metrics, registry
@@ -64,7 +63,7 @@ async def serve(settings: Settings) -> None:
                 stage("fanout.pings", pings.turn(hub.wheel, metrics.loop_lag.observe, hub.guard.turn)),
             ]
             if hub.guard.proven:
-                running.append(stage("fanout.revocations", hub.guard.verification.revoked.watch()))
+                running.append(stage("fanout.revocations", hub.revocations.watch()))
             elif settings.auth.exposed:
                 running.append(stage("fanout.warn", _warn()))
             if history is not None:
@@ -162,7 +161,7 @@ async def _open(server: asyncio.Server, state: admin.State) -> None:
 def _observed(
     settings: Settings, hub: Hub, subscription: Subscription, server: asyncio.Server
 ) -> tuple[admin.State, HubCollector]:
-    router, revoked = hub.router, hub.guard.verification.revoked
+    router = hub.router
 
     def beacon_age() -> float | None:
         return None if router.beacon_at is None else hub.loop.time() - router.beacon_at
@@ -179,9 +178,8 @@ def _observed(
         users=lambda: len(router.feeds),
         trace=trace,
         listening=server.is_serving,
-        recalled=lambda: revoked.state,
-        auth=mode(hub.rules),
-        hosts=settings.auth.hosts,
+        revocations=lambda: hub.revocations.state,
+        auth=settings.auth,
     )
     gauges = {
         "fanout_connections": ("Open sockets.", state.connections),
@@ -193,7 +191,7 @@ def _observed(
         "fanout_joins_waiting": ("Requests that wait for a base.", lambda: len(hub.joins)),
         "fanout_replays": ("Sockets that history is being replayed to.", lambda: len(hub.replays)),
         "fanout_auth_insecure": ("1: usernames are believed, 0: tokens say who asks.", lambda: not hub.guard.proven),
-        "fanout_revocations_known": ("What was taken back, as far as it was read.", lambda: revoked.count),
+        "fanout_revocations_known": ("Entries that were read of what was revoked.", lambda: hub.revocations.count),
     }
     counters = {
         "fanout_redis_messages": ("Messages read from Redis.", lambda: router.messages),

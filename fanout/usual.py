@@ -100,7 +100,7 @@ def _fine(fields: dict[bytes, bytes], rules: Rules) -> bool:
         or (rules.deflate and b"sec-websocket-extensions" in fields)
         or b"content-length" in fields
         or b"transfer-encoding" in fields
-        or not _ours(rules.hosts, fields.get(b"host", b""))
+        or not _ours(rules.auth.hosts, fields.get(b"host", b""))
     ):
         return False
     origin = fields.get(b"origin")

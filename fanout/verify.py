@@ -1,10 +1,9 @@
-"""Whose a credential is: tokens by their issuer's keys, tickets by the API, and neither if it was taken back."""
+"""Whose a credential is: tokens by their issuer's keys, tickets by the API, and neither if it was revoked."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from time import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -14,8 +13,9 @@ from .auth_config import AuthConfig
 from .credentials import Credential
 from .door import history_away
 from .errors import HistoryAway, Refusal
+from .jwks import MOST_BYTES
 from .metrics import Metrics
-from .revoked import Revoked
+from .revocations import RevocationList
 from .tokens import KeysAway, Principal, TokenRefused
 
 if TYPE_CHECKING:
@@ -30,24 +30,29 @@ class Verification:
 
     Args:
         auth: the operator's.
-        history: the API; None: there are no tickets, and nothing is taken back.
+        history: the API; None: there are no tickets.
+        revocations: what was revoked.
         metrics: counts what is asked of the issuer.
-        news: called when something was taken back.
-
-    Attributes:
-        revoked: what was taken back.
+        clock: seconds since 1970.
     """
 
-    def __init__(self, auth: AuthConfig, history: History | None, metrics: Metrics, news: Callable[[], None]) -> None:
-        clock = asyncio.get_running_loop().time
+    def __init__(
+        self,
+        auth: AuthConfig,
+        history: History | None,
+        revocations: RevocationList,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
         url = urlsplit(auth.jwks_url or "")
         self._url = (url if url.path else url._replace(path="/")).geturl()
         self._history = history
+        self._revocations = revocations
         self._metrics = metrics
         self._redeems = asyncio.Semaphore(REDEEMS)
         self._keys: Client | None = None
-        self._verifier = auth.verifier(self._fetch_keys, clock)
-        self.revoked = Revoked(None if auth.insecure else history, news, clock)
+        self._clock = clock
+        self._verifier = auth.verifier(self._fetch_keys, asyncio.get_running_loop().time)
 
     async def close(self) -> None:
         """End what runs on its own."""
@@ -61,20 +66,20 @@ class Verification:
         Raises:
             Refusal: 401 for what proves nothing, 503 when that cannot be told now.
         """
-        if self.revoked.known is None:
+        if self._revocations.state == "unknown":
             raise history_away()
         try:
             if credential.ticket:
                 principal = await self._redeemed(credential)
             else:
-                principal = await self._verifier.verify(credential.text, time())
+                principal = await self._verifier.verify(credential.text, self._clock())
         except TokenRefused as exc:
             raise credentials.refused(exc.code, exc.detail) from exc
         except KeysAway as exc:
             raise keys_away() from exc
         except HistoryAway as exc:
             raise history_away() from exc
-        if self.revoked.known.revoked(principal):
+        if self._revocations.revoked(principal):
             raise credentials.revoked()
         return principal
 
@@ -93,7 +98,7 @@ class Verification:
         outcome = "failed"
         try:
             if self._keys is None:
-                self._keys = Client(self._url, patience=PATIENCE)
+                self._keys = Client(self._url, patience=PATIENCE, most=MOST_BYTES)
             status, body = await self._keys.ask("GET", "")
             if status != 200:
                 raise HistoryAway(f"the issuer answered {status}")

@@ -24,7 +24,8 @@ from websockets.protocol import State
 
 from fanout import handshake, pings, wire
 from fanout.deliver import Connection
-from fanout.guard import Guard, Guest
+from fanout.guard import Guard
+from fanout.guest import Guest
 from fanout.hub import Hub
 from fanout.metrics import Metrics
 from fanout.route import Router

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from fanout import guard
 from fanout.deliver import Connection
 from fanout.door import AUTH, CLOSING, OPEN, WAITING
 from fanout.history import Redeemed, Revocation
@@ -28,20 +28,22 @@ REQUESTS = (
     ("/ws?username=bob", "{bearer}"),
     ("/healthz", ""),
 )
+# Who is at the other end: somebody, a proxy (of somebody, who is not told), or nobody any more.
+PEERS = (("192.0.2.1", 1000), ("192.0.2.1", 1000), ("10.0.0.1", 1000), None)
 WORDS = ("token", "short", "bad", "other", "ping", "text", "close", "half", "fragment", "garbage")
 STEPS = st.one_of(
-    st.tuples(st.just("connect"), st.sampled_from(REQUESTS)),
-    st.tuples(st.just("connect"), st.sampled_from(REQUESTS)),
+    st.tuples(st.just("connect"), st.sampled_from(REQUESTS), st.sampled_from(PEERS)),
+    st.tuples(st.just("connect"), st.sampled_from(REQUESTS), st.sampled_from(PEERS)),
     st.tuples(st.just("say"), st.integers(0, 5), st.sampled_from(WORDS)),
     st.tuples(st.just("end"), st.integers(0, 5), st.sampled_from(("lost", "eof"))),
     st.tuples(st.sampled_from(("turn", "expire", "revoke", "hold", "open", "away", "publish", "drain"))),
 )
 
 
-def words(kind: str) -> bytes:
+def words(kind: str, now: float) -> bytes:
     """What a client sends."""
     if kind in ("token", "short", "other"):
-        return message(token("bob" if kind == "other" else "alice", exp=time.time() + (1 if kind == "short" else 60)))
+        return message(token("bob" if kind == "other" else "alice", exp=now + (1 if kind == "short" else 60)))
     return {
         "bad": message("x.y.z"),
         "ping": PING,
@@ -59,14 +61,17 @@ class Player:
     def __init__(self, standing: Standing) -> None:
         self.standing = standing
         self.peers: list[tuple[Connection, Memory]] = []
-        self.now = time.time()
 
     async def play(self, step: tuple[Any, ...]) -> None:
         """One step."""
         standing, (kind, *rest) = self.standing, step
         if kind == "connect":
             target, more = rest[0]
-            self.peers.append(standing.connect(target, more.format(bearer=bearer())))
+            transport = Memory()
+            transport.peer = rest[1]
+            self.peers.append(
+                (standing.say(transport, target, more.format(bearer=bearer(exp=standing.hub.clock() + 60))), transport)
+            )
         elif kind in ("say", "end") and rest[0] < len(self.peers):
             connection, transport = self.peers[rest[0]]
             if connection not in standing.hub.connections or transport.aborted:
@@ -74,7 +79,7 @@ class Player:
             if kind == "end":
                 connection.eof_received() if rest[1] == "eof" else connection.connection_lost(None)
             elif not transport.paused:
-                say(connection, words(rest[1]))
+                say(connection, words(rest[1], standing.hub.clock()))
         else:
             await self.happen(kind)
 
@@ -84,12 +89,11 @@ class Player:
         if kind == "turn":
             standing.turn(3)
         elif kind == "expire":
-            self.now += 40
-            standing.hub.guard.turn()
+            standing.expire(standing.passed + 40)
         elif kind == "revoke":
             standing.past.revoked.append(Revocation(username="alice", before=time.time() + 1))
             standing.past.away = False
-            await standing.hub.guard.verification.revoked.read()
+            await standing.hub.revocations.read()
         elif kind == "hold":
             standing.past.gate.clear()
         elif kind == "open":
@@ -109,6 +113,7 @@ def consistent(standing: Standing) -> None:
     """What is counted is what there is, and nobody whose token was not verified is anywhere."""
     judge = standing.hub.guard
     seated = 0
+    counted: Counter[str] = Counter()
     for connection in standing.hub.connections:
         guest = connection.guest
         assert guest is not None
@@ -118,28 +123,28 @@ def consistent(standing: Standing) -> None:
         if connection.state in (AUTH, CLOSING):
             assert guest.username == ""
         seated += guest.username != ""
+        counted[guest.address] += 1
     assert seated == sum(judge._users.of(name) for name in ("alice", "bob"))
-    assert judge._addresses.of("192.0.2.1") == len(standing.hub.connections)
+    del counted[""]
+    assert judge._addresses.of("") == 0
+    assert {name: judge._addresses.of(name) for name in counted} == counted
+    assert len(judge._addresses) == len(counted)
     assert all(connection.state == OPEN for connection in standing.hub.sockets)
 
 
 async def played(steps: list[tuple[tuple[Any, ...], int]]) -> int:
     """Play all, then let everybody go; how many were open at some time."""
-    async with Standing(auth=auth(), sockets_per_user=2, messages_per_min=3) as standing:
+    async with Standing(auth=auth(TRUSTED_PROXIES="10.0.0.1"), sockets_per_user=2, messages_per_min=3) as standing:
         standing.past.append("alice", 2)
         standing.past.owners["r1"] = "alice"
-        standing.past.tickets[TICKET, None] = Redeemed("alice", None, time.time() + 60)
+        standing.past.tickets[TICKET] = Redeemed("alice", None, time.time() + 60), None
         player = Player(standing)
-        before, guard.time = guard.time, lambda: player.now  # type: ignore[attr-defined]
-        try:
-            for step, turns in steps:
-                await player.play(step)
-                consistent(standing)
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                consistent(standing)
-        finally:
-            guard.time = before  # type: ignore[attr-defined]
+        for step, turns in steps:
+            await player.play(step)
+            consistent(standing)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            consistent(standing)
         for connection in list(standing.hub.connections):
             connection.connection_lost(None)
         standing.past.gate.set()

@@ -5,12 +5,13 @@ from hypothesis import strategies as st
 
 from fanout import handshake, usual
 from fanout.admission import Admission
+from fanout.auth_config import AuthConfig
 from fanout.errors import Refusal
 from fanout.peers import Hosts
 
 ORIGINS = handshake.origins(("https://app.example",))
 RULES = st.sampled_from([
-    handshake.Rules(ORIGINS, hosts, deflate)
+    handshake.Rules(ORIGINS, AuthConfig(hosts=hosts), deflate)
     for hosts in (Hosts(), Hosts(frozenset({"hub.example", "[2001:db8::1]"})))
     for deflate in (False, True)
 ])  # fmt: skip

@@ -53,7 +53,7 @@ NAMES = {
     b"date", b"connection", b"content-type", b"content-length", b"cache-control", b"allow", b"upgrade", b"retry-after",
     b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions", b"sec-websocket-version", b"vary",
     b"x-accel-buffering", b"access-control-allow-origin", b"access-control-allow-methods", b"access-control-max-age",
-    b"access-control-allow-headers", b"www-authenticate",
+    b"access-control-allow-headers", b"access-control-expose-headers", b"www-authenticate",
 }  # fmt: skip
 CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, *range(3000, 5000)}
 

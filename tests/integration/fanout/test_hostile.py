@@ -1,6 +1,7 @@
 """Strangers at a hub that wants tokens, and at one that has none: what they try, and what it costs."""
 
 import asyncio
+import json
 import resource
 import socket
 import time
@@ -27,7 +28,7 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def guarded(redis_url: str, start_any_hub: Callable[..., HubProcess]) -> HubProcess:
-    """A hub that wants tokens, without a history: nothing is ever taken back."""
+    """A hub that wants tokens, without a history: nothing is ever revoked."""
     hub = start_any_hub(redis_url, FANOUT_DRAIN="0", AUTH_HMAC_KEY=KEY, FANOUT_COMPRESSION="1")
     eventually_sync(hub.ready, within=10)
     return hub
@@ -88,7 +89,7 @@ async def test_rebound_names(start_hub: StartHub, peer: Connect) -> None:
         raw = await peer(hub.admin_port)
         raw.send(f"GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n".encode())
         assert split(await raw.everything())[0] == status
-    assert hub.metric("fanout_auth_refused_total", code="host_forbidden") >= 20
+    assert hub.metric("fanout_auth_refusals_total", code="host_forbidden") >= 20
 
 
 async def test_allowed_hosts(start_hub: StartHub, peer: Connect) -> None:
@@ -113,6 +114,10 @@ async def test_beyond_loopback(start_hub: StartHub, peer: Connect, name: str) ->
     (line,) = hub.events("fanout.insecure_username")
     assert line["level"] == "warning"
     assert hub.metric("fanout_auth_insecure") == 1
+    for port in (hub.port, hub.admin_port):
+        raw = await peer(port)
+        raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert json.loads(split(await raw.everything())[2]) == {"status": "ok", "auth": "insecure-username"}
     answers = []
     for _ in range(3):
         raw = await peer(hub)
@@ -329,7 +334,18 @@ async def test_invented_keys(start_hub: StartHub, peer: Connect, name: str) -> N
         assert hub.metric("fanout_jwks_fetches_total", outcome="ok") == 1
 
     assert served == ["/keys?v=1"]
-    assert hub.metric("fanout_auth_refused_total", code="token_invalid") == 1003
+    assert hub.metric("fanout_auth_refusals_total", code="token_invalid") == 1003
+
+
+async def test_a_page_is_told_that_its_token_has_ended(guarded: HubProcess, peer: Connect) -> None:
+    """A stream's 401 can be read by a page of another origin that may watch, and by no other page."""
+    for origin, allowed in (("http://localhost:3000", "http://localhost:3000"), ("http://evil.example", None)):
+        raw = await peer(guarded)
+        raw.send(request("/sse", f"Origin: {origin}\r\n" + bearer("a", exp=1)))
+
+        answer = await raw.everything()
+        assert split(answer)[1].get("access-control-allow-origin") == allowed
+        assert problem(answer)["code"] == ("token_expired" if allowed else "origin_forbidden")
 
 
 async def test_what_browsers_ask_first(guarded: HubProcess, peer: Connect) -> None:

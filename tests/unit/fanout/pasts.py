@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,11 +11,11 @@ import msgspec
 from fanout.deliver import Connection
 from fanout.door import OPEN
 from fanout.errors import CursorUnknown, HistoryAway
-from fanout.history import Heads, History, Page, Pages, Redeemed, Revocation, Revoked, Run
+from fanout.history import Heads, History, Page, Pages, Redeemed, Revocation, RevocationPage, Run
 from fanout.hub import Hub
 from fanout.metrics import Metrics
 from fanout.pings import Wheel
-from fanout.revoked import PAGE
+from fanout.revocations import PAGE
 from fanout.route import Router
 from fanout.settings import Settings
 from tests.support import eventually
@@ -46,7 +47,7 @@ class Past(History):
         self.most = 10**6
         self.revoked: list[Revocation] = []
         self.revoked_epoch = "r1"
-        self.tickets: dict[tuple[str, str | None], Redeemed] = {}
+        self.tickets: dict[str, tuple[Redeemed, str | None]] = {}  # each with the page that it was made for
 
     def append(self, username: str, count: int = 1, size: int = 1) -> None:
         """Commit events."""
@@ -92,18 +93,18 @@ class Past(History):
         await self.gate.wait()
         return Run(run_id, self.owners[run_id], "running") if run_id in self.owners else None
 
-    async def revocations(self, after: int) -> Revoked:
-        """A page of what was taken back; the numbers are places."""
+    async def revocations(self, after: int) -> RevocationPage:
+        """A page of what was revoked; the numbers are places."""
         await self._answered("revocations", after)
         found = self.revoked[after : after + PAGE]
-        return Revoked(self.revoked_epoch, found, after + len(found))
+        return RevocationPage(self.revoked_epoch, found, after + len(found))
 
     async def redeem(self, ticket: str, origin: str | None) -> Redeemed | None:
-        """A ticket of the page that it was made for, once; the answer may be late."""
+        """A ticket, once, and to no other page than the one that it was made for; the answer may be late."""
         await self._answered("redeem", ticket)
-        found = self.tickets.pop((ticket, origin), None)
+        found, page = self.tickets.pop(ticket, (None, None))
         await self.gate.wait()
-        return found
+        return found if None in (page, origin) or page == origin else None
 
     def _page(self, username: str, after: int) -> Page:
         log = self.log.get(username, [])
@@ -112,20 +113,32 @@ class Past(History):
 
 
 class Standing:
-    """The hub, its stages running while the context is."""
+    """The hub, its stages running while the context is.
+
+    Attributes:
+        passed: seconds that tokens think have passed.
+    """
 
     def __init__(self, **settings: object) -> None:
         self.past = Past()
         router = Router(judged=True, hold=0.01)
         wheel: Wheel[Connection] = Wheel(tick=1, longest=25)
-        self.hub = Hub(Settings(**settings), router, wheel, self.past._metrics, self.past)  # type: ignore[arg-type]
+        self.passed = 0.0
+        self.hub = Hub(
+            Settings(**settings),  # type: ignore[arg-type]
+            router,
+            wheel,
+            self.past._metrics,
+            self.past,
+            lambda: time.time() + self.passed,
+        )
         self._stages: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "Standing":
         hub = self.hub
         for stage in (hub.joins.run(), hub.catch_up.watch(), hub.catch_up.heal()):
             self._stages.append(asyncio.create_task(stage))
-        await hub.guard.verification.revoked.read()
+        await hub.revocations.read()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -145,6 +158,11 @@ class Standing:
         """Nobody is counted, nothing is under way, and no end is waited for."""
         found = self.hub.guard
         return not (len(found._users) or len(found._addresses) or len(found._expiries) or found.tasks)
+
+    def expire(self, seconds: float) -> None:
+        """It is so many seconds later than at the beginning, for tokens."""
+        self.passed = seconds
+        self.hub.guard.turn()
 
     def turn(self, times: int) -> None:
         """Seconds pass, for all but expiries."""

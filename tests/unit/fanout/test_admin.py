@@ -63,11 +63,11 @@ def test_beacon_age() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recalled", "status", "degraded"),
+    ("revocations", "status", "degraded"),
     [("none", 200, []), ("live", 200, []), ("old", 200, ["revocations"]), ("unknown", 503, ["revocations"])],
 )
-def test_what_was_taken_back(recalled: str, status: int, degraded: list[str]) -> None:
-    """Nobody is ready who has not read what was taken back; an old list is named, and holds."""
-    found, body = dataclasses.replace(state(False, True), recalled=lambda: recalled).readiness()
+def test_what_was_revoked(revocations: str, status: int, degraded: list[str]) -> None:
+    """Nobody is ready who has not read what was revoked; an old list is named, and holds."""
+    found, body = dataclasses.replace(state(False, True), revocations=lambda: revocations).readiness()
 
     assert (found, body["degraded"]) == (status, degraded)

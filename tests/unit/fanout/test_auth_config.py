@@ -75,7 +75,7 @@ def test_beyond_loopback(bind: str) -> None:
     )
     assert "ALLOW_INSECURE_USERNAME=1" in str(wrong(bind, ALLOW_INSECURE_USERNAME="0"))
     allowed = config(bind, ALLOW_INSECURE_USERNAME="1")
-    assert (allowed.insecure, allowed.exposed) == (True, True)
+    assert (allowed.insecure, allowed.exposed, allowed.mode) == (True, True, "insecure-username")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,7 @@ def test_any_key_is_jwt_mode(env: dict[str, str]) -> None:
     assert not AuthConfig.from_env(env, "0.0.0.0").insecure
     assert not AuthConfig.from_env({**env, "ALLOW_INSECURE_USERNAME": "1"}, "127.0.0.1").insecure
     assert AuthConfig.from_env(env, "0.0.0.0").hosts.allow(["app.example.com"])
+    assert AuthConfig.from_env(env, "0.0.0.0").mode == "jwt"
 
 
 def test_only_one_kind_of_key() -> None:

@@ -10,7 +10,7 @@ from fanout.door import AUTH, CLOSING, OPEN
 from fanout.history import Redeemed
 from tests.integration.fanout.hubs import client_frame
 from tests.support import eventually
-from tests.unit.fanout.pasts import Standing, answered, closed, code, ids, problem, reason, said
+from tests.unit.fanout.pasts import Standing, answered, closed, code, ids, opened, problem, reason, said
 from tests.unit.fanout.proofs import OURS, TICKET, auth, bearer, message, token
 from tests.unit.fanout.worlds import PING, Memory, say
 
@@ -45,10 +45,11 @@ async def test_subprotocol(proven: Standing) -> None:
 
 async def test_ticket(proven: Standing) -> None:
     """A ticket is used once, of the page that it was made for; the second time it is nothing."""
-    end = time.time() + 60
-    proven.past.tickets[TICKET, "http://localhost"] = Redeemed("alice", ["r1"], end)
-    foreign = proven.connect(f"/ws?ticket={TICKET}")[1]
+    ticket = Redeemed("alice", ["r1"], time.time() + 60), "http://localhost"
+    proven.past.tickets[TICKET] = ticket
+    foreign = proven.connect(f"/ws?ticket={TICKET}", "Origin: http://localhost:3000\r\n")[1]
     assert (await answered(foreign)).startswith(b"HTTP/1.1 401 ")
+    proven.past.tickets[TICKET] = ticket
     connection, transport = proven.connect(f"/ws?ticket={TICKET}", "Origin: http://localhost\r\n")
     assert (await answered(transport)).startswith(b"HTTP/1.1 101 ")
     assert (connection.admission.username, connection.admission.runs) == ("alice", frozenset({"r1"}))
@@ -58,9 +59,18 @@ async def test_ticket(proven: Standing) -> None:
     assert problem(again)["code"] == "token_invalid"
 
 
+async def test_ticket_of_an_event_source(proven: Standing) -> None:
+    """A page's EventSource of its own origin names no Origin, though the page's POST for the ticket did."""
+    proven.past.tickets[TICKET] = Redeemed("alice", None, time.time() + 60), "http://localhost"
+    connection, transport = proven.connect(f"/sse?ticket={TICKET}")
+
+    assert (await answered(transport)).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert connection.admission.username == "alice"
+
+
 async def test_concurrent_tickets(proven: Standing) -> None:
     """Of ten that show the same ticket at once one gets in."""
-    proven.past.tickets[TICKET, None] = Redeemed("alice", None, time.time() + 60)
+    proven.past.tickets[TICKET] = Redeemed("alice", None, time.time() + 60), None
     transports = [proven.connect(f"/ws?ticket={TICKET}")[1] for _ in range(10)]
     await eventually(lambda: all(each.written for each in transports))
 
@@ -81,6 +91,43 @@ async def test_first_message(proven: Standing) -> None:
 
     assert (ids(transport), transport.paused, len(proven.hub.sockets)) == ([1], False, 1)
     assert proven.hub.guard._users.of("alice") == 1
+
+
+async def test_the_librarys_protocol_is_let_go(proven: Standing) -> None:
+    """Who is known, and says nothing more, is as small as whoever showed a token before: answers to pings are cheap."""
+    connection, transport = proven.connect("/ws")
+    say(connection, message(token()))
+    await eventually(lambda: connection.state == OPEN)
+    assert connection.protocol is None
+    say(connection, message(token(exp=time.time() + 500)))
+    assert connection.protocol is not None
+    pinged(proven, transport)
+    say(connection, client_frame(10))
+
+    assert (connection.protocol, connection.heard, code(transport)) == (None, True, 0)
+
+
+async def test_half_a_message_is_kept(proven: Standing) -> None:
+    """What has come of a message, or of a frame, is there when the rest comes, pings or not."""
+    text = message(token(exp=time.time() + 500))
+    body = text[8:]
+    fragments = client_frame(1, body[:9], fin=False) + client_frame(0, body[9:])
+    for whole, cut in ((text, 1), (text, 7), (text, 100), (fragments, 15), (fragments, 17)):
+        connection, transport = await opened(proven, more=OURS)
+        say(connection, whole[:cut])
+        pinged(proven, transport)
+        say(connection, whole[cut:] + client_frame(10))
+        await eventually(lambda: said(transport)[-1]["type"] == "authenticated")  # noqa: B023
+        pinged(proven, transport)
+        assert connection.protocol is None
+
+
+def pinged(standing: Standing, transport: Memory) -> None:
+    """Time passes until the next ping."""
+    before = transport.written.count(b"\x89\x00")
+    while transport.written.count(b"\x89\x00") == before:
+        standing.turn(1)
+        assert code(transport) == 0
 
 
 async def test_first_message_behind_the_head(proven: Standing) -> None:
@@ -272,9 +319,33 @@ async def test_first_message_on_a_runs_path(proven: Standing) -> None:
         assert connection.state == CLOSING
 
 
+@pytest.mark.parametrize(
+    ("target", "claims", "status"),
+    [
+        ("/sse", None, b"401"),
+        ("/sse", {"exp": 1}, b"401"),
+        ("/sse?token=x", {}, b"400"),
+        ("/sse?username=bob", {}, b"403"),
+        ("/sse/runs/missing", {}, b"404"),
+        ("/sse?after=5", {}, b"410"),
+    ],
+)
+async def test_a_page_may_read_why(proven: Standing, target: str, claims: dict[str, Any] | None, status: bytes) -> None:
+    """A page of another origin, if it may watch, is let read why its stream is refused; else it would see a failure."""
+    shown = "" if claims is None else bearer(**claims)
+    transport = proven.connect(target, f"{shown}Origin: http://localhost:3000\r\n")[1]
+    head = (await answered(transport)).partition(b"\r\n\r\n")[0] + b"\r\n"
+
+    assert head[9:12] == status
+    assert b"\r\nAccess-Control-Allow-Origin: http://localhost:3000\r\n" in head
+    assert b"\r\nVary: Origin\r\n" in head
+    assert b"\r\nAccess-Control-Expose-Headers: Retry-After, WWW-Authenticate\r\n" in head
+    assert head.count(b"Access-Control-Allow-Origin") == 1
+
+
 async def test_before_the_first_list(proven: Standing) -> None:
-    """Until it is known what was taken back, no token is taken."""
-    proven.hub.guard.verification.revoked.known = None
+    """Until it is known what was revoked, no token is taken."""
+    proven.hub.revocations._known = None
     transport = proven.connect("/ws", bearer())[1]
     assert (await answered(transport)).startswith(b"HTTP/1.1 503 ")
     assert problem(transport)["code"] == "history_away"

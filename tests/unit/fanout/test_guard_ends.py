@@ -1,12 +1,13 @@
 """fanout.guard: what ends with a token, and that nothing is left of anybody."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from fanout import guard
+from fanout.ask import Client
 from fanout.deliver import Connection
 from fanout.door import OPEN, WAITING
 from fanout.history import Redeemed, Revocation
@@ -24,40 +25,28 @@ async def proven() -> AsyncIterator[Standing]:
         yield found
 
 
-def passes(standing: Standing, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """A function: so many seconds pass, for tokens."""
-    now = time.time()
-
-    def until(seconds: float) -> None:
-        monkeypatch.setattr(guard, "time", lambda: now + seconds)
-        standing.hub.guard.turn()
-
-    return until
-
-
-async def test_expiry(proven: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_expiry(proven: Standing) -> None:
     """When its token has expired a control client is told; 25 s later every socket is closed 4401."""
     _, ours = await opened(proven, more=OURS)
     _, plain = await opened(proven)
-    until = passes(proven, monkeypatch)
-    until(59)
+    proven.expire(59)
     assert [each["type"] for each in said(ours)] == ["connected"]
-    until(60.5)
+    proven.expire(60.5)
     assert said(ours)[-1] == {"control": True, "type": "auth_expiring", "closes_in_ms": 25000}
     assert (said(plain), code(plain)) == ([], 0)
-    until(85)
+    proven.expire(85)
     assert (code(ours), code(plain)) == (0, 0)
-    until(86)
+    proven.expire(86)
 
     assert [(code(each), reason(each)) for each in (ours, plain)] == [(4401, "token_expired")] * 2
     assert said(ours)[-1]["type"] == "auth_expiring"
     assert proven.hub.metrics.unproven == {"token_expired": 2}
 
 
-async def test_expiry_of_a_stream(proven: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_expiry_of_a_stream(proven: Standing) -> None:
     """A stream is told by an event, and ends: it cannot say anything."""
     _, transport = await opened(proven, "/sse")
-    passes(proven, monkeypatch)(60.5)
+    proven.expire(60.5)
 
     assert transport.written.endswith(
         b'event: token_expired\ndata: {"control":true,"type":"token_expired","reason":"expired"}\n\n'
@@ -65,20 +54,19 @@ async def test_expiry_of_a_stream(proven: Standing, monkeypatch: pytest.MonkeyPa
     assert transport.half_closed
 
 
-async def test_refresh(proven: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refresh(proven: Standing) -> None:
     """A new token on the same socket prolongs it, told to control clients; nothing else about it changes."""
     connection, transport = await opened(proven, more=OURS)
-    until = passes(proven, monkeypatch)
-    until(60.5)
+    proven.expire(60.5)
     end = time.time() + 500
     say(connection, message(token(exp=end)))
     await eventually(lambda: said(transport)[-1]["type"] == "authenticated")
     assert said(transport)[-1]["expires_at"] == end
-    until(100)
+    proven.expire(100)
     assert code(transport) == 0
     proven.publish(1)
     assert ids(transport) == [1]
-    until(501)
+    proven.expire(501)
     assert said(transport)[-1]["type"] == "auth_expiring"
 
 
@@ -108,6 +96,55 @@ async def test_refresh_of_another_kind(
     assert found == expected
 
 
+@pytest.mark.parametrize(
+    ("target", "first", "then", "expected"),
+    [
+        ("/ws?run_id=r1", {}, [{"run_ids": ["r1"]}], 0),
+        ("/ws?run_id=r1&run_id=r2", {}, [{"run_ids": ["r1"]}], 4403),
+        ("/ws?run_id=r1", {"run_ids": ["r1", "r2"]}, [{"run_ids": ["r1"]}], 0),
+        ("/ws", {"run_ids": ["r1"]}, [{}, {"run_ids": ["r1"]}], 0),
+        ("/ws", {"run_ids": ["r1"]}, [{}, {"run_ids": ["r2"]}], 4403),
+        ("/ws", {}, [{}, {"run_ids": ["r1"]}], 4403),
+        ("/ws/runs/mine", {}, [{"run_ids": ["mine"]}], 0),
+    ],
+)
+async def test_refresh_for_what_the_socket_shows(
+    proven: Standing, target: str, first: dict[str, Any], then: list[dict[str, Any]], expected: int
+) -> None:
+    """What a new token must show is what the socket shows, whatever the token before it would have shown."""
+    proven.past.owners["mine"] = "alice"
+    connection, transport = await opened(proven, target, **first)
+    for claims in then:
+        say(connection, message(token(**claims)))
+        await eventually(lambda: not proven.hub.guard.tasks)
+
+    assert code(transport) == expected
+
+
+@pytest.mark.parametrize("why", ["expired", "revoked"])
+async def test_trouble_with_one(proven: Standing, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """Where the end of one socket goes wrong it is cut, and the others end as they should."""
+    close, ends = Connection.close, []
+
+    def fail_once(self: Connection, code: int, reason: str, wait_ms: int | None = None) -> None:
+        ends.append(self)
+        if len(ends) == 1:
+            raise RuntimeError("for the test")
+        close(self, code, reason, wait_ms)
+
+    found = dict([await opened(proven) for _ in range(3)])
+    monkeypatch.setattr(Connection, "close", fail_once)
+    if why == "expired":
+        proven.expire(60.5)
+        proven.expire(86)
+    else:
+        proven.past.revoked.append(Revocation(username="alice", before=time.time() + 1))
+        await proven.hub.revocations.read()
+
+    assert len(ends) == 3
+    assert [(found[each].aborted, code(found[each])) for each in ends] == [(True, 0), (False, 4401), (False, 4401)]
+
+
 async def test_chatter(proven: Standing) -> None:
     """What a known client says otherwise is of no interest."""
     connection, transport = await opened(proven)
@@ -119,7 +156,7 @@ async def test_chatter(proven: Standing) -> None:
 
 
 async def test_taken_back(proven: Standing) -> None:
-    """What was taken back ends at once, wherever it is: open, streaming, replayed to, waiting; new ones are 401."""
+    """What was revoked ends at once, wherever it is: open, streaming, replayed to, waiting; new ones are 401."""
     proven.past.append("alice", 3)
     _, ours = await opened(proven, more=OURS)
     _, stream = await opened(proven, "/sse?after=0")
@@ -129,7 +166,7 @@ async def test_taken_back(proven: Standing) -> None:
     waiting, late = proven.connect("/ws?after=3000", bearer())
     await eventually(lambda: waiting.state == WAITING and waiting.guest is not None and waiting.guest.principal)
     proven.past.revoked.append(Revocation(username="alice", before=time.time() + 1))
-    await proven.hub.guard.verification.revoked.read()
+    await proven.hub.revocations.read()
 
     assert (code(ours), reason(ours)) == (4401, "token_revoked")
     assert b'"type":"token_expired","reason":"revoked"' in stream.written
@@ -140,26 +177,26 @@ async def test_taken_back(proven: Standing) -> None:
     again = proven.connect("/ws", bearer())[1]
     assert (await answered(again)).startswith(b"HTTP/1.1 401 ")
     assert problem(again)["code"] == "token_revoked"
-    assert proven.hub.guard.verification.revoked.count == 1
+    assert proven.hub.revocations.count == 1
 
 
 async def test_one_token_taken_back(proven: Standing) -> None:
     """A token's name takes back that token alone, and the ticket that was had for it."""
     _, one = await opened(proven, jti="a")
     _, other = await opened(proven, jti="b")
-    proven.past.tickets[TICKET, None] = Redeemed("alice", None, time.time() + 60, time.time(), "a")
+    proven.past.tickets[TICKET] = Redeemed("alice", None, time.time() + 60, time.time(), "a"), None
     by_ticket = proven.connect(f"/ws?ticket={TICKET}")[1]
     await answered(by_ticket)
     proven.past.revoked.append(Revocation(token_id="a"))
-    await proven.hub.guard.verification.revoked.read()
+    await proven.hub.revocations.read()
 
     assert [code(each) for each in (one, other, by_ticket)] == [4401, 0, 4401]
 
 
 async def test_refresh_with_what_was_taken_back(proven: Standing) -> None:
-    """A new token that was taken back before ends the socket."""
+    """A new token that was revoked before ends the socket."""
     proven.past.revoked.append(Revocation(token_id="gone"))
-    await proven.hub.guard.verification.revoked.read()
+    await proven.hub.revocations.read()
     connection, transport = await opened(proven)
     say(connection, message(token(jti="gone")))
     await closed(transport)
@@ -173,7 +210,7 @@ async def test_nothing_is_left(at: str, end: str) -> None:
     """However a connection ends, and wherever it was then, nobody is counted and nothing is under way."""
     async with Standing(auth=auth()) as standing:
         past = standing.past
-        past.tickets[TICKET, None] = Redeemed("alice", None, time.time() + 60)
+        past.tickets[TICKET] = Redeemed("alice", None, time.time() + 60), None
         if at in ("verifying", "waiting"):
             past.gate.clear()
         connection, transport = standing.connect(
@@ -213,6 +250,38 @@ def ended(standing: Standing, connection: Connection, transport: Memory, end: st
         connection.refuse_waiting(standing.hub.guard.late(connection))
     elif end == "time":
         standing.turn(30)
+
+
+async def test_late(proven: Standing) -> None:
+    """Who waits for too long is told what for: a ticket is history's to know."""
+    proven.past.tickets[TICKET] = Redeemed("alice", None, time.time() + 60), None
+    proven.past.gate.clear()
+    for target, more, call in ((f"/ws?ticket={TICKET}", "", "redeem"), ("/ws?after=0", bearer(), "heads")):
+        transport = proven.connect(target, more)[1]
+        await eventually(lambda: proven.past.asked[-1:] and proven.past.asked[-1][0] == call)  # noqa: B023
+        proven.turn(12)
+        assert (await answered(transport))[9:12] == b"503"
+        assert problem(transport)["code"] == "history_away"
+
+
+async def test_keys_are_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that waits for its issuer's keys for too long is told that."""
+    config = auth(AUTH_HMAC_KEY="", AUTH_JWKS_URL="http://127.0.0.1:9/keys", AUTH_ISSUER=issuers.ISSUER)
+    async with Standing(auth=config) as standing:
+        asked = asyncio.Event()
+
+        async def never(*_: object) -> tuple[int, bytes]:
+            asked.set()
+            return await asyncio.Future()
+
+        monkeypatch.setattr(Client, "ask", never)
+        shown = issuers.token(issuers.signer("RS256"))
+        transport = standing.connect("/ws", f"Authorization: Bearer {shown}\r\n")[1]
+        await asked.wait()
+        standing.turn(12)
+
+        assert problem(transport)["code"] == "keys_away"
+        await standing.hub.guard.verification.close()
 
 
 async def test_keys_are_away() -> None:

@@ -1,11 +1,15 @@
 """fanout.guard: how many may."""
 
+import time
+
 import pytest
 
 from fanout import guard
+from fanout.history import Redeemed
 from tests.integration.fanout.hubs import client_frame
+from tests.support import eventually
 from tests.unit.fanout.pasts import Standing, answered, code, opened, problem, reason, said
-from tests.unit.fanout.proofs import OURS, auth, bearer, exposed
+from tests.unit.fanout.proofs import OURS, auth, bearer, exposed, message, token
 from tests.unit.fanout.worlds import PING, Memory, say
 
 
@@ -79,6 +83,23 @@ async def test_behind_a_proxy() -> None:
                 assert (await answered(transport))[9:12] == expected
 
 
+@pytest.mark.parametrize("proxies", ["", "10.0.0.0/8"])
+async def test_gone_before_it_was_met(proxies: str) -> None:
+    """However many reset their connection before we look who they are, nobody else is one too many."""
+    async with Standing(auth=auth(TRUSTED_PROXIES=proxies), sockets_per_address=2) as standing:
+        for _ in range(5):
+            transport = Memory()
+            connection = standing.say(transport, "/ws", bearer())
+            await answered(transport)
+            connection.connection_lost(None)
+        assert standing.clean()
+        behind = Memory()
+        behind.peer = ("10.0.0.1", 1)
+        standing.say(behind, "/ws", bearer() + "X-Forwarded-For: 198.51.100.1\r\n")
+
+        assert (await answered(behind))[9:12] == b"101"
+
+
 async def test_handshakes() -> None:
     """More handshakes a second than may be are 503; those that prove nothing are at nobody's cost."""
     async with Standing(auth=auth(), handshakes_per_s=2) as standing:
@@ -95,6 +116,71 @@ async def test_handshakes() -> None:
         stream = standing.connect("/sse", bearer())[1]
         assert b"\r\n\r\nretry: " in await answered(stream)
         assert standing.hub.metrics.limited == {"handshakes": 3}
+
+
+@pytest.mark.parametrize("leaves", ["at once", "in silence", "with a bad word", "while it is looked at", "refused"])
+async def test_who_proves_nothing_takes_nothing(leaves: str) -> None:
+    """However many strangers come and go, or stay, nobody with a token finds the handshakes used up by them."""
+    async with Standing(auth=auth(), handshakes_per_s=2, sockets_per_user=1) as standing:
+        await opened(standing)
+        standing.past.gate.clear()
+        for number in range(10):
+            standing.past.tickets[ticket := f"rft_{number}"] = Redeemed("bob", None, time.time() + 60), None
+            held = leaves == "while it is looked at"
+            connection, transport = standing.connect(
+                f"/ws?ticket={ticket}" if held else "/ws", bearer() if leaves == "refused" else ""
+            )
+            if held:
+                await eventually(lambda: ("redeem", ticket) in standing.past.asked)
+            elif leaves == "with a bad word":
+                say(connection, client_frame(1, b"hello"))
+            elif leaves == "refused":
+                assert (await answered(transport))[9:12] == b"429"
+            if leaves in ("at once", "while it is looked at"):
+                connection.connection_lost(None)
+        if leaves == "in silence":
+            standing.turn(7)
+        standing.past.gate.set()
+        assert (await answered(standing.connect("/ws", bearer("carol"))[1]))[9:12] == b"101"
+
+        assert "handshakes" not in standing.hub.metrics.limited
+
+
+async def test_runs_that_are_not_there() -> None:
+    """Who asks for runs that are not there, or for more than they may see, takes no handshake from anybody."""
+    for config, more in ((auth(), bearer("bob")), (exposed(), "")):
+        async with Standing(auth=config, handshakes_per_s=2, sockets_per_user=1) as standing:
+            standing.past.owners = {"r1": "alice"}
+            assert (await answered(standing.connect("/ws/runs/r1", more and bearer())[1]))[9:12] == b"101"
+            for target, status in [("/ws/runs/missing", b"404"), ("/sse/runs/missing", b"404")] * 5:
+                assert (await answered(standing.connect(target, more)[1]))[9:12] == status
+            for _ in range(5):
+                assert (await answered(standing.connect("/ws/runs/r1", more and bearer())[1]))[9:12] == b"429"
+            assert (await answered(standing.connect("/ws?username=bob", more)[1]))[9:12] == b"101"
+
+
+async def test_many_at_once() -> None:
+    """Of many that prove themselves at the same moment no more are let in than may be; the others come back."""
+    async with Standing(auth=auth(), handshakes_per_s=2) as standing:
+        transports = [standing.connect("/ws", bearer(f"u{number}"))[1] for number in range(6)]
+        for transport in transports:
+            await answered(transport)
+
+        assert sorted(bytes(each.written[9:12]) for each in transports) == [b"101"] * 2 + [b"503"] * 4
+        assert standing.hub.metrics.limited == {"handshakes": 4}
+        assert len(standing.hub.guard._users) == 2
+
+
+async def test_when_to_come_back() -> None:
+    """Those who are one too many are told to come back in one to three seconds, not all in the same."""
+    async with Standing(auth=auth(), sockets_per_user=1) as standing:
+        await opened(standing)
+        seconds = set()
+        for _ in range(60):
+            written = await answered(standing.connect("/ws", bearer())[1])
+            seconds.add(written.partition(b"\r\nRetry-After: ")[2].partition(b"\r\n")[0])
+
+        assert seconds == {b"1", b"2", b"3"}
 
 
 async def test_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +217,17 @@ async def test_messages() -> None:
             assert standing.hub.metrics.limited == {"messages": 1}
 
 
+async def test_messages_before_it_is_known() -> None:
+    """Too many messages are closed 1008 as well while it is verified who says them."""
+    for more in ("", OURS):
+        async with Standing(auth=auth(), messages_per_min=1) as standing:
+            connection, transport = standing.connect("/ws", more)
+            say(connection, message(token()) + client_frame(1, b"hello"))
+
+            assert (code(transport), reason(transport)) == (1008, "too many messages")
+            assert standing.hub.metrics.limited == {"messages": 1}
+
+
 async def test_not_in_force() -> None:
     """On loopback without a key nothing is counted."""
     async with Standing(sockets_per_user=1, sockets_per_address=1, handshakes_per_s=1, messages_per_min=1) as standing:
@@ -139,6 +236,15 @@ async def test_not_in_force() -> None:
             assert (await answered(transport)).startswith(b"HTTP/1.1 101 ")
             say(connection, client_frame(1, b"a") * 5)
             assert (connection.guest, code(transport)) == (None, 0)
+
+
+async def test_health_beyond_loopback_without_a_key() -> None:
+    """A hub that others can reach and that believes usernames says so, for whoever watches over it."""
+    for config, mode in ((exposed(), "insecure-username"), (auth("0.0.0.0"), "jwt")):
+        async with Standing(auth=config) as standing:
+            transport = standing.connect("/healthz")[1]
+            assert transport.written.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert problem(transport) == {"status": "ok", "auth": mode}
 
 
 async def test_beyond_loopback() -> None:

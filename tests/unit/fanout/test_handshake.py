@@ -6,9 +6,9 @@ import pytest
 from websockets.http11 import Request, Response
 
 from fanout.admission import Admission, admit, split_target
+from fanout.auth_config import AuthConfig
 from fanout.errors import Refusal
 from fanout.handshake import Handshake, Rules, origins, problem, respond
-from fanout.peers import Hosts
 from fanout.wire import DEFLATED, SSE, SSE_NAMED, TEXT
 
 UPGRADE = (
@@ -25,7 +25,7 @@ def asked(
     deflate: bool = False,
 ) -> tuple[Response, Admission | None]:
     """What `respond` says to a request."""
-    rules = Rules(origins(allowed), Hosts(), deflate)
+    rules = Rules(origins(allowed), AuthConfig(), deflate)
     protocol = Handshake(rules)
     protocol.receive_data(f"{method} {target} HTTP/1.1\r\nHost: h\r\n{more}\r\n".encode())
     (request,) = protocol.events_received()
@@ -163,6 +163,31 @@ def test_streams(target: str, path: str, encoding: int) -> None:
     assert response.headers["Access-Control-Allow-Origin"] == "http://localhost:5173"
 
 
+@pytest.mark.parametrize(
+    ("target", "more", "method"),
+    [
+        ("/sse?username=", "", "GET"),
+        ("/sse?username=a&after=x", "", "GET"),
+        ("/sse?username=a", "Last-Event-ID: x\r\n", "GET"),
+        ("/sse/runs/%00", "", "GET"),
+        ("/sse?username=a", "", "POST"),
+        ("/nothing", "", "GET"),
+    ],
+)
+def test_a_page_may_read_why(target: str, more: str, method: str) -> None:
+    """Of a stream's refusal an allowed page is let read what, why and when to come back; another page nothing."""
+    for origin, fields in (
+        ("http://localhost:5173", ["http://localhost:5173", "Origin", "Retry-After, WWW-Authenticate"]),
+        ("http://evil.io", [None] * 3),
+        ("", [None] * 3),
+    ):
+        with pytest.raises(Refusal) as refused:
+            asked(target, (f"Origin: {origin}\r\n" if origin else "") + more, method)
+        found = problem(refused.value).headers
+        names = ("Access-Control-Allow-Origin", "Vary", "Access-Control-Expose-Headers")
+        assert [found.get(name) for name in names] == fields
+
+
 def test_last_event_id() -> None:
     """Last-Event-ID beats after; an empty one is none; a malformed one is 400."""
     assert asked("/sse?username=a&after=3", "Last-Event-ID: 9\r\n")[1] == Admission(
@@ -280,7 +305,7 @@ def test_problem() -> None:
 )
 def test_refused_because(head: bytes, reason: str) -> None:
     """Where the parser gives no answer, its reason is told."""
-    protocol = Handshake(Rules(origins(None), Hosts()))
+    protocol = Handshake(Rules(origins(None), AuthConfig()))
     protocol.receive_data(head)
 
     assert protocol.events_received() == []

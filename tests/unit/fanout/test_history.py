@@ -147,7 +147,7 @@ async def test_key(asked: Asked) -> None:
 
 
 async def test_revocations(asked: Asked) -> None:
-    """What was taken back is of a user or one token."""
+    """What was revoked is of a user or one token."""
     asked.body = (
         b'{"epoch":"e","next":9,"revocations":[{"number":8,"username":"a","before":1.5},{"number":9,"token_id":"j"}]}'
     )

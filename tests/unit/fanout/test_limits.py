@@ -22,28 +22,26 @@ def test_counts(names: list[str], most: int) -> None:
 
 
 def test_bucket() -> None:
-    """A second's worth at once, then as many as time gives; what came to nothing is given back."""
+    """A second's worth at once, then as many as time gives."""
     bucket, now = Bucket(4, 100.0), 100.0
-    for _ in range(4):
-        assert not bucket.empty(now)
-        bucket.take()
+    assert [bucket.take(now) for _ in range(5)] == [True] * 4 + [False]
     assert bucket.empty(now)
     assert bucket.empty(now + 0.2)
     assert not bucket.empty(now + 0.25)
-    bucket.take()
-    assert bucket.empty(now + 0.3)
-    bucket.give_back()
-    assert not bucket.empty(now + 0.3)
+    assert [bucket.take(now + 0.25) for _ in range(2)] == [True, False]
+
+
+def test_whoever_finds_none_takes_none() -> None:
+    """Those who are turned away do not put off the time when others may."""
+    bucket = Bucket(4, 100.0)
+    assert sum(bucket.take(100.0) for _ in range(1000)) == 4
+    assert not bucket.empty(100.25)
 
 
 def test_bucket_holds_a_second() -> None:
-    """However long nobody comes, and whatever is given back, it is a second's worth."""
+    """However long nobody comes, it is a second's worth."""
     bucket = Bucket(2, 0.0)
-    bucket.give_back()
-    assert not bucket.empty(1000.0)
-    bucket.take()
-    bucket.take()
-    assert bucket.empty(1000.0)
+    assert [bucket.take(1000.0) for _ in range(3)] == [True, True, False]
 
 
 @given(st.lists(st.floats(0, 10)))
@@ -52,9 +50,7 @@ def test_bucket_is_fair(steps: list[float]) -> None:
     bucket, now, taken = Bucket(5, 0.0), 0.0, 0
     for step in steps:
         now += step
-        if not bucket.empty(now):
-            bucket.take()
-            taken += 1
+        taken += bucket.take(now)
     assert taken <= 5 + 5 * now
 
 
@@ -62,8 +58,7 @@ def test_no_limit() -> None:
     """0 is no limit."""
     bucket, counts, messages = Bucket(0, 0.0), Counts(0), Messages()
     for _ in range(1000):
-        assert not bucket.empty(0.0)
-        bucket.take()
+        assert bucket.take(0.0)
         counts.add("a")
         assert not messages.one_too_many(0.0, 0)
 

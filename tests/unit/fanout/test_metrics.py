@@ -85,6 +85,6 @@ def test_reasons_are_bounded() -> None:
 
     assert metrics.unproven == {"token_expired": 1, "host_forbidden": 1}
     assert found["fanout_requests_refused_total", (("status", "401"),)] == 5
-    assert found["fanout_auth_refused_total", (("code", "token_expired"),)] == 1
+    assert found["fanout_auth_refusals_total", (("code", "token_expired"),)] == 1
     assert found["fanout_limits_refused_total", (("limit", "user"),)] == 1
     assert found["fanout_jwks_fetches_total", (("outcome", "ok"),)] == 1

@@ -5,9 +5,9 @@ from websockets.typing import Origin
 
 from fanout import handshake, usual
 from fanout.admission import Admission
+from fanout.auth_config import AuthConfig
 from fanout.errors import Refusal
 from fanout.handshake import Rules
-from fanout.peers import Hosts
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 SOCKET = (
@@ -27,8 +27,8 @@ FIREFOX = (
     "Sec-WebSocket-Extensions: permessage-deflate\r\n"
     f"Sec-WebSocket-Key: {KEY}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
 )
-LOOPBACK = Rules(handshake.origins(None), Hosts())
-DEFLATE = Rules(handshake.origins(None), Hosts(), deflate=True)
+LOOPBACK = Rules(handshake.origins(None), AuthConfig())
+DEFLATE = Rules(handshake.origins(None), AuthConfig(), deflate=True)
 
 
 def request(fields: str, line: str = "GET /ws?username=alice HTTP/1.1") -> bytes:
@@ -50,7 +50,7 @@ def test_usual(fields: str) -> None:
 
 def test_firefox() -> None:
     """Firefox says "keep-alive, Upgrade"."""
-    assert usual.read(request(FIREFOX), Rules([None, Origin("null")], Hosts())) is not None
+    assert usual.read(request(FIREFOX), Rules([None, Origin("null")], AuthConfig())) is not None
 
 
 def test_control_frames() -> None:

@@ -1,4 +1,4 @@
-"""What was taken back, as history has it: asked every second, and kept here."""
+"""What was revoked, as history has it: asked every second, and kept here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from .errors import HistoryAway
-from .tokens import Revocations
+from .tokens import Principal, Revocations
 
 if TYPE_CHECKING:
     from .history import History
@@ -21,16 +21,15 @@ AFRESH: Final = 86_400.0  # seconds; tokens that have expired meanwhile are in n
 log = structlog.stdlib.get_logger("fanout")
 
 
-class Revoked:
+class RevocationList:
     """The list.
 
     Args:
-        history: None: nothing is ever taken back.
+        history: None: nothing is ever revoked.
         news: called when something was.
         clock: seconds that only grow.
 
     Attributes:
-        known: what was taken back; None: not read yet.
         count: how many entries were read.
     """
 
@@ -38,7 +37,7 @@ class Revoked:
         self._history = history
         self._news = news
         self._clock = clock
-        self.known: Revocations | None = Revocations() if history is None else None
+        self._known: Revocations | None = Revocations() if history is None else None  # None: not read yet
         self.count = 0
         self._epoch = ""
         self._next = 0
@@ -49,9 +48,13 @@ class Revoked:
         """For readiness: none (there is no list), unknown (it was not read yet), old or live."""
         if self._history is None:
             return "none"
-        if self.known is None:
+        if self._known is None:
             return "unknown"
         return "old" if self._clock() - self._read_at > STALE else "live"
+
+    def revoked(self, principal: Principal) -> bool:
+        """Whether this token was revoked, as far as it is known."""
+        return self._known is not None and self._known.revoked(principal)
 
     async def watch(self) -> None:
         """Keep the list, for ever."""
@@ -70,16 +73,17 @@ class Revoked:
         """
         if self._history is None:
             return
-        began, known = self._clock(), self.known
-        epoch: str | None = self._epoch
-        count, after, found = self.count, self._next, known
-        if found is None or began - self._begun_at > AFRESH:
-            count, after, found, epoch = 0, 0, Revocations(), None
+        began, known, epoch = self._clock(), self._known, self._epoch
+        afresh = known is None or began - self._begun_at > AFRESH
+        found = Revocations() if known is None or afresh else known
+        count, after = (0, 0) if afresh else (self.count, self._next)
         while True:
             page = await self._history.revocations(after)
-            if epoch not in (None, page.epoch):
+            if epoch and page.epoch != epoch:
+                # An older copy of the database, perhaps: what it does not know of is revoked all the same.
                 log.warning("fanout.revocations_renumbered")
-                count, after, found, epoch = 0, 0, Revocations(), None
+                epoch, after, afresh = page.epoch, 0, True
+                found, count = (found, count) if known is None else (known, self.count)
                 continue
             epoch, after = page.epoch, page.next
             for entry in page.revocations:
@@ -91,8 +95,8 @@ class Revoked:
             if len(page.revocations) < PAGE:
                 break
         news = count != self.count or found is not known
-        self.known, self.count, self._epoch, self._next, self._read_at = found, count, epoch or "", after, began
-        if found is not known:
+        self._known, self.count, self._epoch, self._next, self._read_at = found, count, epoch, after, began
+        if afresh:
             self._begun_at = began
         if news:
             self._news()
