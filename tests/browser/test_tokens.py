@@ -83,7 +83,7 @@ def test_a_user_whose_tokens_are_taken_back(stack: Stack, browser: Browser, way:
         watched.append(1, "node_completed")
         watched.tokens.kept = watched.tokens.given[-1]
         operate(stack.environ["DATABASE_URL"], stack.environ["REDIS_URL"], "revoke", "--user", watched.username)
-        refused = watched.tab.find('#state[data-error="refused"], #state[data-error="token_revoked"]')
+        refused = watched.tab.find('#state[data-error="refused"]')
 
     assert (refused.seqs, refused.transport) == ([1], "none")
     assert not any(socket.open for socket in refused.sockets)
