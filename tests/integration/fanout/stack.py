@@ -7,8 +7,8 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ import aiohttp
 import websockets
 
 from tests.integration.fanout.hubs import ROOT, HubProcess
-from tests.support import eventually
+from tests.support import eventually_sync
 from tests.support.processes import clean_environ, free_ports, procfile_command, ready_or_say_why
 
 
@@ -69,8 +69,8 @@ class Stack:
         return self.hub.metric("fanout_heals_total")
 
 
-@asynccontextmanager
-async def stack(
+@contextmanager
+def served(
     database_url: str,
     redis_url: str,
     start: Any,
@@ -78,13 +78,14 @@ async def stack(
     hub_redis: str = "",
     proof: dict[str, str] | None = None,
     **settings: str,
-) -> AsyncIterator[Stack]:
-    """A running stack; `start` is the fixture start_any_hub; `hub_redis`: the hub's Redis, when it is another way.
+) -> Iterator[Callable[[], Stack]]:
+    """The services of a stack, running while the context is; a function that gives a Stack for a loop of its own.
 
-    `proof`: what both services are told of tokens; the worker's session has an API key then, as the hub has.
+    `start` is the fixture start_any_hub; `hub_redis`: the hub's Redis, when it is another way. `proof`: what both
+    services are told of tokens; the worker's session has an API key then, as the hub has.
     """
     environ = clean_environ(**free_ports(), DATABASE_URL=database_url, REDIS_URL=redis_url, **(proof or {}))
-    key = await asyncio.to_thread(api_key, environ) if proof else None
+    key = api_key(environ) if proof else None
     with procfile_command("api", environ, directory / "api.log") as api:
         names = (
             {"FANOUT_HISTORY_URL": f"http://127.0.0.1:{environ['API_PORT']}", "FANOUT_DRAIN": "0"}
@@ -94,13 +95,23 @@ async def stack(
         names |= {} if key is None else {"FANOUT_HISTORY_KEY": key}
         hub = start(hub_redis or redis_url, **names)
         ready_or_say_why(api, environ["API_ADMIN_PORT"])
-        running = Stack(environ | names, hub, api.process, key)
         try:
-            await eventually(hub.ready, within=10)
+            eventually_sync(hub.ready, within=10)
+            yield lambda: Stack(environ | names, hub, api.process, key)
+        finally:
+            hub.stop()
+
+
+@asynccontextmanager
+async def stack(*places: Any, **settings: Any) -> AsyncIterator[Stack]:
+    """A running stack of a test's own; see `served`."""
+    with served(*places, **settings) as at_hand:
+        running = at_hand()
+        try:
             yield running
         finally:
             await running.session.close()
-            await asyncio.to_thread(hub.stop)
+            await asyncio.to_thread(running.hub.stop)
 
 
 def command(environ: dict[str, str], *words: str) -> str:

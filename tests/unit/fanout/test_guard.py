@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from fanout.door import AUTH, CLOSING, OPEN
-from fanout.history import Redeemed
+from fanout.history import Redeemed, Revocation
+from fanout.revocations import STALE
 from tests.integration.fanout.hubs import client_frame
 from tests.support import eventually
 from tests.unit.fanout.pasts import Standing, answered, closed, code, ids, opened, problem, reason, said
@@ -341,6 +342,18 @@ async def test_a_page_may_read_why(proven: Standing, target: str, claims: dict[s
     assert b"\r\nVary: Origin\r\n" in head
     assert b"\r\nAccess-Control-Expose-Headers: Retry-After, WWW-Authenticate\r\n" in head
     assert head.count(b"Access-Control-Allow-Origin") == 1
+
+
+async def test_with_an_old_list(proven: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the list was read, tokens are taken while history is away, by what was known then."""
+    proven.past.revoked.append(Revocation(token_id="gone"))
+    await proven.hub.revocations.read()
+    proven.past.away = True
+    monkeypatch.setattr(proven.hub.revocations, "_clock", lambda: proven.hub.loop.time() + STALE + 1)
+    assert proven.hub.revocations.state == "old"
+
+    assert (await answered(proven.connect("/ws", bearer(jti="good"))[1]))[9:12] == b"101"
+    assert (await answered(proven.connect("/ws", bearer(jti="gone"))[1]))[9:12] == b"401"
 
 
 async def test_before_the_first_list(proven: Standing) -> None:
