@@ -34,6 +34,7 @@ from tests.support.processes import (
     program,
     ready_or_say_why,
 )
+from tests.support.proving import HMAC_KEY
 from tests.support.report_and_watch import report_and_watch
 from tests.support.waiting import eventually_sync
 
@@ -93,11 +94,10 @@ def test_with_a_key(data_directories: Callable[[str], DataDirectory], tmp_path: 
     """With a key one command starts all the same, and what it shows works: a token, a worker's key, a stream."""
     data = data_directories("dev-run-key")
     data.create()
-    key = "a secret of the tests, thirty-two bytes long"
-    environ = clean_environ(**free_ports(), RUNFEED_DATA=str(data.path), AUTH_HMAC_KEY=key)
+    environ = clean_environ(**free_ports(), RUNFEED_DATA=str(data.path), AUTH_HMAC_KEY=HMAC_KEY)
     with program([CHECKOUT / "dev", "run"], environ, data.path / "run.log") as running:
         output = running.says(READY)
-        there = clean_environ(AUTH_HMAC_KEY=key)
+        there = clean_environ(AUTH_HMAC_KEY=HMAC_KEY)
         shown = examples(output)
         assert sorted(shown) == ["append", "create", "key", "metrics", "poll", "psql", "token", "watch"]
         for name in ("token", "key"):
@@ -111,7 +111,7 @@ def test_with_a_key(data_directories: Callable[[str], DataDirectory], tmp_path: 
         assert '"node_id":"first"' in shell(shown["poll"], there)
         assert call(environ["API_PORT"], "GET", "/runs/hello").status == 401
         said = running.output()
-    assert key not in said
+    assert HMAC_KEY not in said
     assert "/api/v1/revocations" not in said, "what the hub asks every second buries what happens"
     assert "rfk_" not in said
 
@@ -119,7 +119,7 @@ def test_with_a_key(data_directories: Callable[[str], DataDirectory], tmp_path: 
 def test_hubs_key(migrated_database_url: str, redis_url: str, tmp_path: Path) -> None:
     """The key that it makes for the hub has no end and goes with it, as does that of a stack which was killed."""
     stores = {"DATABASE_URL": migrated_database_url, "REDIS_URL": redis_url}
-    environ = clean_environ(**free_ports(), **stores, AUTH_HMAC_KEY="a secret of the tests, thirty-two bytes long")
+    environ = clean_environ(**free_ports(), **stores, AUTH_HMAC_KEY=HMAC_KEY)
 
     async def kept(*names: str) -> dict[str, float | None]:
         """The ends of all keys, by name, when hubs' keys of these names have been added."""

@@ -14,11 +14,11 @@ from tests.support.processes import services
 HMAC_KEY = "a secret of the tests, thirty-two bytes long"
 
 
-def token(username: str, seconds: float = 600, **claims: Any) -> str:
-    """A user's token that ends in so many seconds. claims: further ones."""
+def token(username: str = "alice", seconds: float = 600, key: str = HMAC_KEY, **claims: Any) -> str:
+    """A user's token that ends in so many seconds. claims: further ones, or others; one that is None is left out."""
     now = time.time()
-    said = {"iss": "runfeed", "aud": "runfeed", "sub": username, "iat": now, "exp": now + seconds, **claims}
-    return jwt.encode(said, HMAC_KEY, algorithm="HS256")
+    said = {"iss": "runfeed", "aud": "runfeed", "sub": username, "iat": now, "exp": now + seconds} | claims
+    return jwt.encode({name: value for name, value in said.items() if value is not None}, key, algorithm="HS256")
 
 
 def operate(database_url: str, redis_url: str, *arguments: str) -> str:

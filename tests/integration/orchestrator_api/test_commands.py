@@ -10,8 +10,9 @@ import pytest
 import pytest_asyncio
 
 from tests.integration.orchestrator_api.test_process import command
-from tests.integration.orchestrator_api.who import HMAC_KEY, SHARED, Proving, bearer, proving, token
+from tests.integration.orchestrator_api.who import SHARED, Proving, bearer, proving
 from tests.support.commands import called
+from tests.support.proving import HMAC_KEY, token
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.any_server, SHARED]

@@ -13,7 +13,8 @@ import pytest_asyncio
 from orchestrator_api import grants, keys, revoked
 from orchestrator_api.store import QUERIES
 from tests.integration.orchestrator_api.hostile import assert_refused, post
-from tests.integration.orchestrator_api.who import HMAC_KEY, SHARED, Headers, Proving, bearer, proving, token
+from tests.integration.orchestrator_api.who import SHARED, Headers, Proving, bearer, proving
+from tests.support.proving import HMAC_KEY, token
 from tests.support.waiting import eventually
 
 pytestmark = SHARED

@@ -19,7 +19,8 @@ from orchestrator_api import guard, keys
 from orchestrator_api.auth_config import AuthConfig
 from tests.integration.orchestrator_api.conftest import Api
 from tests.integration.orchestrator_api.hostile import LEAKS, assert_refused, get, one, post, request
-from tests.integration.orchestrator_api.who import HMAC_KEY, SHARED, Proving, bearer, proving, token
+from tests.integration.orchestrator_api.who import SHARED, Proving, bearer, proving
+from tests.support.proving import HMAC_KEY, token
 from tests.support.servers import OwnPostgres
 from tests.support.waiting import eventually
 

@@ -7,7 +7,8 @@ import pytest
 import pytest_asyncio
 
 from orchestrator_api import keys
-from tests.integration.orchestrator_api.who import SHARED, Proving, bearer, proving, token
+from tests.integration.orchestrator_api.who import SHARED, Proving, bearer, proving
+from tests.support.proving import token
 
 pytestmark = [pytest.mark.any_server, SHARED]
 

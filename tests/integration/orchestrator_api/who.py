@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-import jwt
 import pytest
 
 from orchestrator_api import keys
 from orchestrator_api.settings import Settings
 from orchestrator_api.store import QUERIES
 from tests.integration.orchestrator_api.conftest import Api, served
+from tests.support.proving import HMAC_KEY
 from tests.support.waiting import eventually
 
-HMAC_KEY = "a secret of the tests, thirty-two bytes long"
 Headers = dict[str, str]
 # Tests that share a world: a service and its connections live in one loop.
 SHARED = pytest.mark.asyncio(loop_scope="module")
@@ -25,13 +24,6 @@ SHARED = pytest.mark.asyncio(loop_scope="module")
 def bearer(credential: str) -> Headers:
     """The header that shows it."""
     return {"Authorization": f"Bearer {credential}"}
-
-
-def token(username: str = "alice", key: str = HMAC_KEY, **claims: Any) -> str:
-    """A token of the configured issuer, good for a minute; a claim of None is left out."""
-    now = time.time()
-    said = {"iss": "runfeed", "aud": "runfeed", "sub": username, "iat": now, "exp": now + 60} | claims
-    return jwt.encode({name: value for name, value in said.items() if value is not None}, key, algorithm="HS256")
 
 
 @dataclass

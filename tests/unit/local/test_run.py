@@ -6,6 +6,7 @@ from deploy.local.environment import Environment
 from deploy.local.errors import LocalError
 from deploy.local.run import Stores, banner
 from orchestrator_api.auth_config import AuthConfig, AuthConfigError
+from tests.support.proving import HMAC_KEY
 
 STORES = Stores(
     "postgresql://runfeed:secret@127.0.0.1:5432/runfeed", "redis://:secret@127.0.0.1:6379/0", "PostgreSQL", "Valkey"
@@ -32,16 +33,15 @@ def test_tokens() -> None:
     assert "watch-token" not in banner(Environment.from_env({"AUTH_JWKS_URL": "https://id.example/keys"}), STORES)
 
 
-KEY = "a secret of the tests, thirty-two bytes long"
 BINDS = (
     *("127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST", "::ffff:127.0.0.1", "::1%lo", "[::1]"),
     *("localhost.", "a.localhost", "0.0.0.0", "::", "::ffff:192.0.2.1", "fe80::1%lo", "192.0.2.1", "host.example"),
 )
 GIVEN: tuple[dict[str, str], ...] = (
     {},
-    {"AUTH_HMAC_KEY": KEY},
+    {"AUTH_HMAC_KEY": HMAC_KEY},
     {"AUTH_HMAC_KEY": " "},
-    {"WATCH_TOKEN_KEY": KEY},
+    {"WATCH_TOKEN_KEY": HMAC_KEY},
     {"AUTH_JWKS_URL": "https://id.example/keys", "AUTH_ISSUER": "https://id.example"},
     {"ALLOW_INSECURE_USERNAME": "1"},
     {"ALLOW_INSECURE_USERNAME": " 1 "},
