@@ -268,6 +268,10 @@ class History:
         await response.prepare(request)
         if poll is not None:  # now: its end may be minutes away, and its client gone by then
             poll.brought(start)
+        if request.method == "HEAD":
+            # A body here would be read as the answer to the next request: behind a proxy, somebody else's.
+            await response.write_eof()
+            return response
         try:
             await response.write(start + b"," + page.frames)
             while not page.last:

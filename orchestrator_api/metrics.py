@@ -67,7 +67,7 @@ class Metrics:
         for cause in CAUSES:
             for outcome in OUTCOMES:
                 self._polls.labels(cause, outcome)  # as above
-        self._refusals, self._jwks = _who(registry)
+        self._refusals, self._jwks, self._turned_away = _who(registry)
         self._requests = Histogram(
             "orchestrator_request_duration_seconds",
             "Requests by method, route and status.",
@@ -128,6 +128,10 @@ class Metrics:
         if code in REFUSALS:
             self._refusals.labels(code).inc()
 
+    def turned_away(self, limit: str) -> None:
+        """A connection was one too many. limit: `process` or `address`."""
+        self._turned_away.labels(limit).inc()
+
     def jwks_fetched(self, outcome: str) -> None:
         """The issuer's keys were asked for. outcome: `ok`, or `failed` and those that we have still hold."""
         self._jwks.labels(outcome).inc()
@@ -144,8 +148,8 @@ class Metrics:
         self._lag.observe(max(0.0, seconds))
 
 
-def _who(registry: CollectorRegistry) -> tuple[Counter, Counter]:
-    """Returns the counters of refusals by code, and of readings of the issuer's keys by outcome; all at 0."""
+def _who(registry: CollectorRegistry) -> tuple[Counter, Counter, Counter]:
+    """Returns the counters, all at 0: refusals by code, readings of the issuer's keys, connections turned away."""
     refusals = Counter(
         "orchestrator_auth_refusals", "Requests refused for who makes them, or from where.", ["code"], registry=registry
     )
@@ -154,4 +158,9 @@ def _who(registry: CollectorRegistry) -> tuple[Counter, Counter]:
     jwks = Counter("orchestrator_jwks_fetches", "Readings of the issuer's keys.", ["outcome"], registry=registry)
     for outcome in JWKS_OUTCOMES:
         jwks.labels(outcome)
-    return refusals, jwks
+    crowd = Counter(
+        "orchestrator_connections_refused", "Connections that were one too many.", ["limit"], registry=registry
+    )
+    for limit in ("process", "address"):
+        crowd.labels(limit)
+    return refusals, jwks, crowd

@@ -20,6 +20,8 @@ from orchestrator_api.admin import Readiness, health, metrics_page
 from orchestrator_api.auth_config import AuthConfig
 from orchestrator_api.caller import HUBS, LISTS, MINTS, OPEN, READS, REVOKES, TICKETS, WRITES
 from orchestrator_api.config import Config
+from orchestrator_api.crowd import Crowd
+from orchestrator_api.descriptors import affordable
 from orchestrator_api.errors import StartError, Unavailable
 from orchestrator_api.front import Call, Front, Handler
 from orchestrator_api.grants import Grants, not_configured
@@ -44,6 +46,7 @@ LOOK_S = 0.02  # seconds between looks whether we are ready to share a port; a s
 LATE_S = 0.1  # seconds that the request of a connection which was just let in may take to come: a round trip
 LAG_S = 0.5  # seconds between looks at how late the loop's timers are
 GC_THRESHOLDS = (20_000, 20, 20)  # objects and rounds: an append makes some fifty, none of them in a cycle
+OTHER_FILES = 128  # beside callers' connections: PostgreSQL (12), Redis, the issuer, the admin port, logs, names
 RECENT_S = 300.0  # seconds: feeds with events since then are named in the first beacons
 
 
@@ -105,11 +108,12 @@ class Listener:
 
 @asynccontextmanager
 async def listening(
-    front: Front, host: str, port: int, variable: str, *, reuse_port: bool | None = None
+    front: Front, host: str, port: int, variable: str, *, reuse_port: bool | None = None, crowd: Crowd | None = None
 ) -> AsyncIterator[Listener]:
     """Serves a Front while the context lasts. Raises StartError that names the variable of a port in use.
 
     reuse_port: whether the port is shared; None: it cannot be. One that is shared is ours, and opened by `start`.
+    crowd: who counts its connections; None: nobody.
     """
     # handler_cancellation: a caller that goes away is withdrawn
     manager = web.Server(front.handle, request_factory=front.request, handler_cancellation=True)  # type: ignore[arg-type]
@@ -121,10 +125,11 @@ async def listening(
         return Connection(
             manager,
             loop=loop,
-            access_log=None,  # type: ignore[arg-type]  # none
+            access_log=None,  # none
             keepalive_timeout=IDLE_S,
             lingering_time=1,
             auto_decompress=False,
+            crowd=crowd,
         )
 
     try:
@@ -209,7 +214,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         admin_calls = _admin_calls(auth, opened, readiness, metrics)
         origins = Origins(settings.allowed_origins)
         fronts = Front(admin_calls, origins, auth.hosts), Front(calls, origins, auth.hosts, guard, metrics)
-        admin, api = await _listen(stack, settings, *fronts)
+        admin, api = await _listen(stack, settings, _crowd(settings, metrics), *fronts)
         async with asyncio.TaskGroup() as tasks:
             stages = [
                 tasks.create_task(recorder.run(), name="record"),
@@ -230,12 +235,26 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
                 stage.cancel()
 
 
-async def _listen(stack: AsyncExitStack, settings: Settings, admin: Front, api: Front) -> tuple[Listener, Listener]:
+def _crowd(settings: Settings, metrics: Metrics) -> Crowd:
+    """Returns what counts the public port's connections: as many as there can be files."""
+    auth, wanted = settings.auth, settings.max_connections
+    most = affordable(wanted, OTHER_FILES)
+    if most < wanted:
+        log.warning("orchestrator.file_descriptors", max_connections=most, wanted=wanted)
+    of_address = 0 if auth.insecure and not auth.exposed else settings.connections_per_address
+    crowd = Crowd(most, of_address, auth.proxies, metrics)
+    metrics.watch("orchestrator_connections", "Open connections of the public port.", lambda: float(len(crowd)))
+    return crowd
+
+
+async def _listen(
+    stack: AsyncExitStack, settings: Settings, crowd: Crowd, admin: Front, api: Front
+) -> tuple[Listener, Listener]:
     """Opens both ports until the stack ends."""
     return (
         await stack.enter_async_context(listening(admin, settings.bind, settings.admin_port, "API_ADMIN_PORT")),
         await stack.enter_async_context(
-            listening(api, settings.bind, settings.port, "API_PORT", reuse_port=settings.reuse_port)
+            listening(api, settings.bind, settings.port, "API_PORT", reuse_port=settings.reuse_port, crowd=crowd)
         ),
     )
 

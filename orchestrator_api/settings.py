@@ -61,6 +61,15 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _limit(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,7}", text, re.ASCII) or int(text) < least:
+            raise ValueError(f"must be a whole number, {least} to 9999999")
+        return int(text)
+
+    return parse
+
+
 def _switch(text: str) -> bool:
     if text not in ("on", "off"):
         raise ValueError("must be on or off")
@@ -102,6 +111,19 @@ class Settings:
         " 0: a second one is refused, which is how a forgotten one is noticed",
         _reuse_port,
         "0",
+    )
+    max_connections: int = _setting(
+        "API_MAX_CONNECTIONS",
+        10_000,
+        "connections of this process; more are 503. Fewer where it may not open as many files: see the log",
+        _limit(1),
+    )
+    connections_per_address: int = _setting(
+        "API_CONNECTIONS_PER_ADDRESS",
+        1_000,
+        "connections of one address (of IPv6 a /64), with tokens or beyond loopback; more are 503. A fleet of workers"
+        " may share one. Those of TRUSTED_PROXIES are not counted. 0: no limit",
+        _limit(0),
     )
     allowed_origins: tuple[str, ...] | None = _setting(
         "ALLOWED_ORIGINS",

@@ -2,10 +2,11 @@
 
 import asyncio
 import http
+import random
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import structlog
@@ -15,6 +16,7 @@ from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import LineTooLong
 
 from orchestrator_api.caller import ANYBODY, Caller
+from orchestrator_api.crowd import Crowd
 from orchestrator_api.errors import BadRequest, Problem, Unavailable
 from orchestrator_api.events import RULES
 
@@ -223,10 +225,46 @@ async def expect(request: Request) -> None:
     request.writer.output_size = 0
 
 
+TOO_MANY = Problem(503, "too_many_connections", "there are too many connections now; try again in a while")
+
+
+def too_many() -> bytes:
+    """Returns the answer to a connection that is one too many: before its request, which is not waited for."""
+    body = orjson.dumps(TOO_MANY.body(), option=orjson.OPT_APPEND_NEWLINE)
+    wait = random.randint(1, 3)  # noqa: S311 - spreads load
+    head = f"HTTP/1.1 503 {PHRASES[503]}\r\n{COMMON_LINES}Date: {rfc822_formatted_time()}\r\nRetry-After: {wait}\r\n"
+    head += f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode("latin-1") + body
+
+
 class Connection(web.RequestHandler):
     """One connection. What is no HTTP is answered like everything else, and neither sent back nor logged."""
 
-    __slots__ = ()
+    __slots__ = ("_counted_as", "_crowd")
+
+    def __init__(self, *args: Any, crowd: Crowd | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._crowd = crowd  # None: nobody counts
+        self._counted_as: str | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Somebody has connected: they are answered, or told that they are one too many."""
+        peer = transport.get_extra_info("peername")
+        if self._crowd is not None and peer:  # without: it is gone already
+            self._counted_as = self._crowd.enter(peer[0])
+            if self._counted_as is None:
+                transport = cast(asyncio.Transport, transport)
+                transport.set_protocol(asyncio.Protocol())  # nothing of theirs is read
+                transport.write(too_many())
+                transport.close()
+                return
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Its connection has ended."""
+        if self._crowd is not None and self._counted_as is not None:
+            self._crowd.leave(self._counted_as)
+        super().connection_lost(exc)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

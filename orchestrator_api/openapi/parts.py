@@ -14,7 +14,7 @@ KEYS: list[dict[str, list[str]]] = [{"key": []}, {}]
 EVERYBODY: list[dict[str, list[str]]] = []
 
 ALWAYS = ("ExpectationUnknown", "HeadTooBig", "Internal")
-OPEN = ("Malformed", "HostForbidden", *ALWAYS)
+OPEN = ("Malformed", "HostForbidden", "Full", *ALWAYS)
 READS = ("BadRequest", "Unauthenticated", "Forbidden", "Away", *ALWAYS)
 POLLS = ("BadRequest", "Unauthenticated", "Forbidden", "AwayToPoll", "InternalToPoll", *ALWAYS[:-1])
 BODY = ("BodyTimeout", "TooBig", "Compressed")

@@ -13,9 +13,11 @@ HOST = {"host_forbidden": "the `Host` is none of ALLOWED_HOSTS"}
 MAY_NOT = {"forbidden": "the token or the key may not do that", **HOST}
 MAY_NOT_WRITE = {**MAY_NOT, "origin_forbidden": "a page of this origin may not write: see ALLOWED_ORIGINS"}
 NO_KEYS = {"not_configured": "this service has no keys: it takes whoever comes at their word"}
+FULL = {"too_many_connections": "there are too many connections now, of all or of this address"}
 AWAY = {
     "store_away": "Postgres is away; nothing was stored",
     "keys_away": "the keys that tokens are judged by were never read, and cannot be had now",
+    **FULL,
 }
 POLL = "; to a request whose `Accept` does not name JSON, one line of text (see Errors)"
 
@@ -79,6 +81,7 @@ REFUSALS: dict[str, tuple[int, dict[str, str], dict[str, Schema]]] = {
     "HeadTooBig": (431, {"too_big": "a line of the head has more than 8 KiB"}, {}),
     "Internal": (500, {"internal": "a fault of ours"}, {}),
     "InternalToPoll": (500, {"internal": "a fault of ours" + POLL}, {}),
+    "Full": (503, FULL, LATER),
     "Away": (503, AWAY, LATER),
     "AwayToPoll": (503, {**AWAY, "store_away": AWAY["store_away"] + POLL}, LATER),
     "NotStored": (

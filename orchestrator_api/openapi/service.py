@@ -155,7 +155,7 @@ HEALTH: dict[str, Schema] = {
                     example={"status": "ok", "auth": "jwt"},
                 )
             },
-            ("Malformed", *ALWAYS),
+            ("Malformed", "Full", *ALWAYS),
             security=EVERYBODY,
         )
     },

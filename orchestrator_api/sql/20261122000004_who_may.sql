@@ -51,6 +51,8 @@ BEGIN
     IF usr IS NOT NULL THEN
         before := extract(epoch FROM clock_timestamp());
     END IF;
+    -- Revoked twice, a token is revoked for as long as either says.
+    SELECT greatest(until, max(r.expires_at)) INTO until FROM revocations r WHERE r.token_id = token;
     DELETE FROM revocations r WHERE r.username = usr OR r.token_id = token;
     INSERT INTO revocations VALUES (number, usr, before, token, until);
 END

@@ -12,7 +12,7 @@ import pytest
 from deploy.local.place import CHECKOUT
 from tests.support.processes import clean_environ
 
-PYTEST = ("pytest", "pytest-asyncio", "pytest-timeout")
+PYTEST = ("hypothesis", "pytest", "pytest-asyncio", "pytest-timeout")
 PAGE = (
     "import importlib.resources as r; print(*(f.name for f in r.files('orchestrator_api').joinpath('page').iterdir()))"
 )

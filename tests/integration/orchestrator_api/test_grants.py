@@ -349,6 +349,16 @@ async def test_what_is_over_is_forgotten(world: Proving) -> None:
     assert [row["username"] for row in rows] == ["grace"]
 
 
+async def test_revoked_twice(world: Proving) -> None:
+    """A second revocation of a token does not end the first one sooner."""
+    later = time.time() + 1000
+    for until in (1, later, 2):
+        await revoke(world, token_id="twice", expires_at=until)
+    await world.database.execute(QUERIES["forget_grants"])
+
+    assert await world.database.fetchval("SELECT expires_at FROM revocations WHERE token_id = 'twice'") == later
+
+
 async def test_new_epoch(world: Proving, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a database was set back, revocations are read from the beginning, and what was known is still refused."""
     monkeypatch.setattr(revoked, "READ_S", 0.05)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.orchestrator_api.conftest import Api
+from orchestrator_api.settings import Settings
+from tests.integration.orchestrator_api.conftest import Api, served
 from tests.integration.orchestrator_api.hostile import (
     Answer,
     answers,
@@ -285,3 +286,42 @@ async def test_the_service_lives_on(api: Api) -> None:
     await asyncio.gather(*[send(api.service.port, nonsense[number % len(nonsense)]) for number in range(300)])
     assert (await get(api, "/runs/r1")).status == 200
     assert await api.append("r1", {"type": "a"}) == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"),
+    [
+        ({"API_MAX_CONNECTIONS": "4"}, "process"),
+        (
+            {"API_CONNECTIONS_PER_ADDRESS": "4", "WATCH_TOKEN_KEY": "a secret of the tests, thirty-two bytes long"},
+            "address",
+        ),
+    ],
+)
+async def test_too_many_connections(
+    migrated_database_url: str, redis_url: str, limits: dict[str, str], limit: str
+) -> None:
+    """A connection more than may be is told so at once; who is connected goes on, and a free place is given again."""
+    urls = {"DATABASE_URL": migrated_database_url, "REDIS_URL": redis_url, "API_PORT": "0", "API_ADMIN_PORT": "0"}
+    async with served(Settings.from_env(urls | limits)) as api:
+        kept = [await asyncio.open_connection("127.0.0.1", api.service.port) for _ in range(4)]
+        await eventually(lambda: counted(api, 4))
+
+        refused = await one(api, b"")
+        assert_refused(refused, 503, code="too_many_connections")
+        assert 1 <= int(refused.headers["retry-after"]) <= 3
+        assert await api.metric("orchestrator_connections_refused_total", limit=limit) == 1
+        reader, writer = kept[0]
+        writer.write(request("GET", "/healthz"))
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+
+        await eventually(lambda: counted(api, 3))
+        assert (await get(api, "/healthz")).status == 200
+        for _, each in kept:
+            each.close()
+        await eventually(lambda: counted(api, 0))
+
+
+async def counted(api: Api, number: int) -> bool:
+    """Whether the service counts so many connections."""
+    return await api.metric("orchestrator_connections") == number

@@ -197,6 +197,23 @@ async def test_methods_and_paths(api: Api) -> None:
     assert await stored(api, "r1") == (1, 1, "running")
 
 
+async def test_head_of_a_long_history(api: Api) -> None:
+    """HEAD of a history that is streamed has no body either: it would be taken for the answer to the next request."""
+    await api.create("alice", "r1")
+    for _ in range(3):  # more than a page
+        await api.append("r1", *[{"type": "a"} for _ in range(500)])
+    path = "/runs/r1/events"
+    asked = request("HEAD", path, close=False) + request("GET", "/healthz")
+
+    said = await send(api.service.port, asked)
+
+    first, second = said.split(b"\r\n\r\n", 1)
+    assert first.startswith(b"HTTP/1.1 200 ")
+    assert b"etag" in first.lower()
+    assert second.startswith(b"HTTP/1.1 200 "), second[:100]
+    assert [answer.status for answer in answers(second)] == [200]
+
+
 async def test_origins(api: Api) -> None:
     """Loopback pages may call; others get no CORS header and cannot write, however their origin looks."""
     await api.create("alice", "r1")
