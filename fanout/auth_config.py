@@ -24,7 +24,7 @@ from .tokens import API_ISSUER, FixedKeys, Issuer, Key, Verifier
 
 LEAST_SECRET: Final = 32  # bytes; HS256 is as strong as its key
 MOST_PEM: Final = 16_384  # characters
-SECRETS: Final = frozenset({"AUTH_HMAC_KEY", "AUTH_HMAC_PREVIOUS_KEY", "WATCH_TOKEN_KEY"})
+SECRETS: Final = frozenset({"AUTH_HMAC_KEY", "AUTH_HMAC_PREVIOUS_KEY", "WATCH_TOKEN_KEY", "WATCH_TOKEN_PREVIOUS_KEY"})
 KEYS: Final = ("AUTH_HMAC_KEY", "AUTH_PUBLIC_KEY", "AUTH_JWKS_URL")  # one at most
 DOCUMENTED: Final = (
     (
@@ -57,6 +57,7 @@ DOCUMENTED: Final = (
         "made from AUTH_HMAC_KEY",
         "a secret of 32 bytes or more, as text, the same for API and hub: signs the tokens that the API mints",
     ),
+    ("WATCH_TOKEN_PREVIOUS_KEY", "", "the WATCH_TOKEN_KEY of before, accepted as well while tokens of it are about"),
     (
         "ALLOW_INSECURE_USERNAME",
         "0",
@@ -115,8 +116,8 @@ class AuthConfig:
         chosen = [name for name in KEYS if name in given]
         if len(chosen) > 1:
             raise AuthConfigError(chosen[1], f"must not be set beside {chosen[0]}: one issuer has one kind of key")
-        hmac_keys = _hmac_keys(given)
-        watch = _read(given, "WATCH_TOKEN_KEY", _secret)
+        hmac_keys = _secrets(given, "AUTH_HMAC_KEY", "AUTH_HMAC_PREVIOUS_KEY")
+        watch = _secrets(given, "WATCH_TOKEN_KEY", "WATCH_TOKEN_PREVIOUS_KEY")
         config = cls(
             hmac_keys=hmac_keys,
             public_key=_read(given, "AUTH_PUBLIC_KEY", _public_key),
@@ -124,7 +125,7 @@ class AuthConfig:
             issuer=_issuer(given, chosen),
             audience=given.get("AUTH_AUDIENCE", "runfeed"),
             # Those of the previous key too: who rotates AUTH_HMAC_KEY does not mean to turn all guests out.
-            watch_keys=(watch,) if watch else tuple(_derived(key) for key in hmac_keys),
+            watch_keys=watch or tuple(_derived(key) for key in hmac_keys),
             hosts=Hosts(_read(given, "ALLOWED_HOSTS", read_hosts), proven=bool(chosen or watch)),
             proxies=_read(given, "TRUSTED_PROXIES", Proxies.parse) or Proxies(),
             exposed=not is_loopback(bind),
@@ -199,13 +200,12 @@ def _secret(text: str) -> bytes:
     return key
 
 
-def _hmac_keys(given: Mapping[str, str]) -> tuple[bytes, ...]:
-    """Returns the keys of AUTH_ISSUER when they are secrets, the one that is signed with first."""
-    key = _read(given, "AUTH_HMAC_KEY", _secret)
-    previous = _read(given, "AUTH_HMAC_PREVIOUS_KEY", _secret)
-    if previous is not None and key is None:
-        raise AuthConfigError("AUTH_HMAC_PREVIOUS_KEY", "must not be set without AUTH_HMAC_KEY, which replaced it")
-    return tuple(each for each in (key, previous) if each is not None)
+def _secrets(given: Mapping[str, str], variable: str, previous: str) -> tuple[bytes, ...]:
+    """Returns an issuer's secrets, the one that is signed with first; none where none is set."""
+    keys = [_read(given, name, _secret) for name in (variable, previous)]
+    if keys[0] is None and keys[1] is not None:
+        raise AuthConfigError(previous, f"must not be set without {variable}, which replaced it")
+    return tuple(key for key in keys if key is not None)
 
 
 def _derived(key: bytes) -> bytes:

@@ -77,7 +77,7 @@ class Readiness:
 
 def health(auth: AuthConfig) -> Callable[[Request], Any]:
     """Returns the handler of GET /healthz: 200 while the event loop turns."""
-    body = {"status": "ok", "auth": "insecure-username" if auth.insecure else "jwt"}
+    body = {"status": "ok", "auth": auth.mode}
 
     async def handler(_: Request) -> Answer:
         return json_response(body)

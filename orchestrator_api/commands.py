@@ -25,7 +25,7 @@ def revoke(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `revoke`, and `do`: a coroutine function of (settings, arguments)."""
     whose = parser.add_mutually_exclusive_group(required=True)
     whose.add_argument("--user", type=_of(events.USERNAME), metavar="U", help="all that U was issued until now")
-    whose.add_argument("--token-id", type=_of(grants.TOKEN_ID), metavar="J", help="the tokens with this `jti`")
+    whose.add_argument("--token-id", type=_of(tokens.TOKEN_ID), metavar="J", help="the tokens with this `jti`")
     parser.set_defaults(do=_revoke)
 
 
@@ -131,8 +131,8 @@ async def _watch_token(settings: Settings, said: argparse.Namespace) -> None:
     key = settings.auth.watch_key
     if key is None:
         raise StartError("watch-token: no key is configured: see WATCH_TOKEN_KEY and AUTH_HMAC_KEY")
-    if said.run is not None and len(set(said.run)) > grants.RUNS:
-        raise StartError(f"watch-token: a token names at most {grants.RUNS} runs")
+    if said.run is not None and len(set(said.run)) > tokens.MOST_RUNS:
+        raise StartError(f"watch-token: a token names at most {tokens.MOST_RUNS} runs")
     if said.run is not None:
         async with _connection(settings) as connection:
             rows = await connection.fetch(store.QUERIES["owned_runs"], said.user, said.run)
@@ -164,9 +164,7 @@ def _date(seconds: float | None) -> str:
 def _of(pattern: re.Pattern[str]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if not pattern.fullmatch(text):
-            raise argparse.ArgumentTypeError(
-                f"{events.RULES.get(pattern, 'must be 1 to 256 visible ASCII characters')}"
-            )
+            raise argparse.ArgumentTypeError(events.RULES.get(pattern, "must be 1 to 256 visible ASCII characters"))
         return text
 
     return parse

@@ -21,8 +21,6 @@ TICKET = re.compile(r"rft_[A-Za-z0-9_-]{43}")
 TICKET_S = 30  # seconds in which a ticket can be used
 SESSION_S = 900  # seconds for which the socket of a ticket lasts that no token stands behind
 WATCH_S = (60, 900, 86_400)  # seconds for which a watch token lasts: at least, by default, at most
-RUNS = 128  # runs that a token or a ticket may name
-TOKEN_ID = re.compile(r"[!-~]{1,256}")
 REVOKED_S = 30 * 86_400  # seconds for which a revoked token is remembered whose end nobody says
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -68,7 +66,7 @@ class Grants:
         if origin is not None and not isinstance(origin, str):
             raise BadRequest("origin", "must be text, or left out")
         row = await self._reader.one("use_ticket", digest_of(ticket)) if TICKET.fullmatch(ticket) else None
-        if row is None or not row["good"] or row["origin"] not in (None, origin):
+        if row is None or not row["good"] or _of_another_page(row["origin"], origin):
             # One answer for all of it: whoever tries tickets out learns nothing of them.
             raise Problem(
                 404, "ticket_unknown", "there is no such ticket, or it cannot be used any more", field="ticket"
@@ -117,7 +115,7 @@ class Grants:
             request.caller.check_whole(username)
         else:
             token_id = said["token_id"]
-            if not isinstance(token_id, str) or not TOKEN_ID.fullmatch(token_id):
+            if not isinstance(token_id, str) or not tokens.TOKEN_ID.fullmatch(token_id):
                 raise BadRequest("token_id", "must be 1 to 256 visible ASCII characters")
             request.caller.check_everything()
             until = _time(said.get("expires_at", time.time() + REVOKED_S))
@@ -137,9 +135,19 @@ def run_list(value: Any) -> list[str] | None:
     """Returns run ids, each once, or None. Raises BadRequest."""
     if value is None:
         return None
-    if not isinstance(value, list) or not 0 < len(value) <= RUNS:
-        raise BadRequest("run_ids", f"must be a list of 1 to {RUNS} run ids, or left out for all of the user's")
+    most = tokens.MOST_RUNS
+    if not isinstance(value, list) or not 0 < len(value) <= most:
+        raise BadRequest("run_ids", f"must be a list of 1 to {most} run ids, or left out for all of the user's")
     return list(dict.fromkeys(events.name(events.RUN_ID, each, f"run_ids[{n}]") for n, each in enumerate(value)))
+
+
+def _of_another_page(asked: str | None, shown: str | None) -> bool:
+    """True for a ticket that one page asked for and another one shows.
+
+    A browser says the origin of whoever posts, and not of whoever gets from the page's own: an EventSource of the
+    hub's origin has none to show. What is no page may show any, so that leaving it out lets nobody in.
+    """
+    return asked is not None and shown is not None and asked != shown
 
 
 def _revocation(row: Any) -> dict[str, Any]:

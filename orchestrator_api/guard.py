@@ -91,7 +91,11 @@ async def guarded(
     if revoked is None:
         yield None
         return
-    metrics.watch("orchestrator_revocations_known", "Revocations read since the start.", lambda: float(revoked.count))
+    metrics.watch(
+        "orchestrator_revocations_known",
+        "Revocations known; a repeat counts again, for a day.",
+        lambda: float(revoked.count),
+    )
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=FETCH_TIMEOUT),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -129,7 +133,7 @@ def fetching(session: aiohttp.ClientSession, url: str, metrics: Metrics) -> Call
         except BaseException:
             metrics.jwks_fetched("failed")
             raise
-        metrics.jwks_fetched("read")
+        metrics.jwks_fetched("ok")
         return bytes(body)
 
     return fetch

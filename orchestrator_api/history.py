@@ -14,7 +14,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from orchestrator_api import crash, events, polls
+from orchestrator_api import crash, events, polls, tokens
 from orchestrator_api.errors import BadRequest, Conflict, run_unknown
 from orchestrator_api.metrics import Metrics
 from orchestrator_api.polls import Poll
@@ -38,7 +38,7 @@ log = structlog.get_logger("orchestrator_api")
 PAGE_EVENTS = 500  # events in one statement, and in a feed's page by default
 PAGE_BYTES = 2**20  # bytes of tails in one statement: what one request holds in memory
 FEED_EVENTS = 5000  # the most events in a feed's page
-RUN_FILTERS = 128
+RUN_FILTERS = tokens.MOST_RUNS  # whoever may see some runs asks for them
 FEEDS = 1000  # feeds in one request for many
 PAGES_EVENTS = 20_000  # events in it at most: what a statement reads in some 100 ms
 FEED_LEAST = 20  # events of each of its feeds, however many they are

@@ -22,7 +22,7 @@ REFUSALS = (
     "token_missing", "token_invalid", "token_expired", "token_revoked", "key_unknown", "keys_away",
     "forbidden", "not_configured", "host_forbidden", "origin_forbidden", "ticket_unknown",
 )  # fmt: skip
-JWKS_OUTCOMES = ("read", "failed")
+JWKS_OUTCOMES = ("ok", "failed")
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
@@ -133,7 +133,7 @@ class Metrics:
         self._turned_away.labels(limit).inc()
 
     def jwks_fetched(self, outcome: str) -> None:
-        """The issuer's keys were asked for. outcome: `read`, or `failed` and those that we have still hold."""
+        """The issuer's keys were asked for. outcome: `ok`, or `failed` and those that we have still hold."""
         self._jwks.labels(outcome).inc()
 
     def requested(self, method: str, route: str, status: int, seconds: float) -> None:

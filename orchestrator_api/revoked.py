@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import asyncpg
 import structlog
@@ -14,19 +15,22 @@ log = structlog.get_logger("orchestrator_api")
 
 READ_S = 1.0  # seconds between readings: how long a revoked token may still be taken
 PAGE = 10_000  # revocations in one reading
+AFRESH_S = 86_400.0  # seconds after which all is read again: revoked tokens that have ended leave the memory, too
 FORGET_S = 60.0  # seconds between rounds that remove what nobody can use any more
 
 
 class Revoked:
     """The revocations that are known. `run` is its task; until the first reading nobody knows whom to refuse."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, clock: Callable[[], float] = time.monotonic) -> None:
         self._reader = reader
+        self._clock = clock
+        self._afresh_at = 0.0
         self._known = Revocations()
         self._epoch: str | None = None
         self._number = 0  # of the last one that was read
         self._away = False
-        self.count = 0  # of what was read: a repeat counts again
+        self.count = 0  # of what was read since all was: a repeat counts again
         self.ready = False
 
     def __repr__(self) -> str:
@@ -40,13 +44,12 @@ class Revoked:
 
     async def run(self) -> None:
         """Reads what is new, until cancelled. While the database is away, what is known holds."""
-        forget_at = time.monotonic()
+        forget_at = self._clock()
         while True:
             try:
-                while await self._read() == PAGE:
-                    pass
-                if time.monotonic() >= forget_at:
-                    forget_at = time.monotonic() + FORGET_S
+                await self.read()
+                if self._clock() >= forget_at:
+                    forget_at = self._clock() + FORGET_S
                     await self._reader.fetch("forget_grants")
             except (Unavailable, asyncpg.PostgresError) as error:
                 if not self._away:
@@ -58,22 +61,31 @@ class Revoked:
                 self._away, self.ready = False, True
             await asyncio.sleep(READ_S)
 
-    async def _read(self) -> int:
-        """Takes in a page. Returns how many revocations it had."""
-        rows = await self._reader.fetch("revocations", self._number, PAGE)
-        epoch = rows[0]["epoch"]
-        if epoch != self._epoch:
-            again = self._epoch is not None
-            self._epoch = epoch
-            if again:  # other numbers: what this page was asked after means nothing. What is known stays refused
-                self._number = 0
-                return PAGE
-        found = [row for row in rows if row["number"] is not None]
-        for row in found:
-            if row["username"] is not None:
-                self._known.add(row["username"], row["before"])
-            else:
-                self._known.add_token(row["token_id"])
-        self.count += len(found)
-        self._number = found[-1]["number"] if found else self._number
-        return len(found)
+    async def read(self) -> None:
+        """Takes in what is new; once a day all of it, and forgets what the database has forgotten.
+
+        Raises Unavailable or PostgresError; then what was known holds.
+        """
+        now = self._clock()
+        afresh = now >= self._afresh_at
+        known, number, count = (Revocations(), 0, 0) if afresh else (self._known, self._number, self.count)
+        found = PAGE
+        while found == PAGE:
+            rows = await self._reader.fetch("revocations", number, PAGE)
+            if rows[0]["epoch"] != self._epoch:
+                # Other numbers: what was asked after means nothing. What is known stays refused, for a day more.
+                self._epoch, self._number, self._afresh_at = rows[0]["epoch"], 0, now + AFRESH_S
+                known, number, count, afresh = self._known, 0, self.count, False
+                continue
+            rows = [row for row in rows if row["number"] is not None]
+            for row in rows:
+                if row["username"] is not None:
+                    known.add(row["username"], row["before"])
+                else:
+                    known.add_token(row["token_id"])
+            found = len(rows)
+            count += found
+            number = rows[-1]["number"] if rows else number
+        self._known, self._number, self.count = known, number, count
+        if afresh:
+            self._afresh_at = now + AFRESH_S

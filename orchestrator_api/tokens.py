@@ -33,7 +33,7 @@ KEPT_FOR: Final = 60.0  # seconds; a key that was taken back verifies for so lon
 # The names' rules are the contract's; tests compare them.
 USERNAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@|:+-]{0,127}")
 RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
-_TOKEN_ID: Final = re.compile(r"[!-~]{1,256}")
+TOKEN_ID: Final = re.compile(r"[!-~]{1,256}")
 _COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _ALGORITHMS: Final = get_default_algorithms()
 
@@ -282,7 +282,7 @@ def _principal(claims: dict[str, Any], issuer: str, audience: str, now: float) -
     if not (isinstance(username, str) and USERNAME.fullmatch(username)):
         raise TokenRefused("the token's `sub` must be a username")
     token_id = claims.get("jti")
-    if "jti" in claims and not (isinstance(token_id, str) and _TOKEN_ID.fullmatch(token_id)):
+    if "jti" in claims and not (isinstance(token_id, str) and TOKEN_ID.fullmatch(token_id)):
         raise TokenRefused("the token's `jti` must be 1 to 256 visible ASCII characters")
     expires_at = _time(claims, "exp")
     for name in ("nbf", "iat"):

@@ -4,6 +4,7 @@ postgres               the session's PostgreSQL; `.url(database)`. TEST_DATABASE
                        as they are in production (fsync and all: the API's readiness looks at them)
 database_url           a new, empty database in it
 migrated_database_url  a new database with the API's schema in it (a copy of one that was migrated once)
+modules_database_url   one of these that all tests of a module share
 redis_url              the session's Redis or Valkey: TEST_REDIS_URL, else one of our own. Shared: use names of your own
 postgres_server        a PostgreSQL of the test's own, to stop, kill and freeze: tests/support/servers.py
 redis_server           a Redis or Valkey of the test's own, the same
@@ -184,18 +185,37 @@ def template(postgres: PostgresServer) -> Iterator[list[str]]:
         asyncio.run(drop(postgres, name))
 
 
-@pytest.fixture
-async def migrated_database_url(postgres: PostgresServer, template: list[str]) -> AsyncIterator[str]:
-    """The URL of a new database with the API's schema in it."""
+async def migrated(postgres: PostgresServer, template: list[str]) -> str:
+    """The name of a database with the API's schema in it, to be copied."""
     from orchestrator_api.migrate import migrate
-    from tests.support.databases import create, database
+    from tests.support.databases import create
 
     if not template:
         name = await create(postgres)
         await migrate(postgres.url(name))
         template.append(name)
-    async with database(postgres, template[0]) as url:
+    return template[0]
+
+
+@pytest.fixture
+async def migrated_database_url(postgres: PostgresServer, template: list[str]) -> AsyncIterator[str]:
+    """The URL of a new database with the API's schema in it."""
+    from tests.support.databases import database
+
+    async with database(postgres, await migrated(postgres, template)) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def modules_database_url(postgres: PostgresServer, template: list[str]) -> Iterator[str]:
+    """The same for all tests of a module, which use usernames and run ids of their own."""
+    import asyncio
+
+    from tests.support.databases import create, drop
+
+    name = asyncio.run(create(postgres, asyncio.run(migrated(postgres, template))))
+    yield postgres.url(name)
+    asyncio.run(drop(postgres, name))
 
 
 @pytest.fixture

@@ -55,20 +55,23 @@ class Environment:
     @property
     def proven(self) -> bool:
         """Tokens say who asks: some key is given."""
-        return any(self.given.get(name) for name in (*ISSUER_KEYS, *MINTS))
+        return any(self._given(name) for name in (*ISSUER_KEYS, *MINTS))
 
     @property
     def mints(self) -> bool:
         """The API can make tokens."""
-        return any(self.given.get(name) for name in MINTS)
+        return any(self._given(name) for name in MINTS)
+
+    def _given(self, name: str) -> str:
+        """What a variable says to the services, "" when it says nothing."""
+        return self.given.get(name, "").strip()
 
     def check_bind(self) -> None:
-        """LocalError where everybody who reaches us would be believed to be whoever they say, and nobody wants that."""
-        try:
-            alone = ipaddress.ip_address(self.bind.partition("%")[0]).is_loopback
-        except ValueError:
-            alone = self.bind.lower() == "localhost"
-        if not (alone or self.proven or self.given.get("ALLOW_INSECURE_USERNAME") == "1"):
+        """LocalError where everybody who reaches us would be believed to be whoever they say, and nobody wants that.
+
+        The services decide the same, which a test holds against this, but only once the databases stand.
+        """
+        if not (_is_loopback(self.bind) or self.proven or self._given("ALLOW_INSECURE_USERNAME") == "1"):
             raise LocalError(
                 f"BIND={self.bind} is reachable by others and no key is configured: set AUTH_HMAC_KEY,"
                 " or ALLOW_INSECURE_USERNAME=1 to let everybody be whoever they say they are"
@@ -150,6 +153,16 @@ class Environment:
         """
         shared = {"API_REUSE_PORT": "1", "FANOUT_REUSE_PORT": "1"} if self.processes > 1 else {}
         return {**environ, **{name: str(self.port(name, process)) for name in self.ports}, **shared}
+
+
+def _is_loopback(host: str) -> bool:
+    """True for a host that only this machine reaches; an address with a zone counts as none."""
+    try:
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return host.lower() == "localhost"
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return "%" not in host and bool(mapped.is_loopback)
 
 
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:

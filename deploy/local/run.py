@@ -7,9 +7,7 @@ import contextlib
 import http.client
 import os
 import re
-import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,9 +17,9 @@ from urllib.parse import urlsplit, urlunsplit
 from deploy.local.binaries import find_postgres, find_redis
 from deploy.local.environment import MOST_PROCESSES, Environment
 from deploy.local.errors import LocalError
+from deploy.local.hub_key import hub_key
 from deploy.local.place import CHECKOUT, DataDirectory
 from deploy.local.postgres import Postgres
-from deploy.local.process import spawn, stop
 from deploy.local.supervise import StopRequested, Supervisor, ending, procfile
 from deploy.local.valkey import Valkey
 
@@ -29,8 +27,6 @@ BIN_DIR = Path(sys.executable).parent
 SERVICES = {"api": "API", "fanout": "FANOUT"}  # in this order, stopped in the other; what their ports begin with
 RELEASE_SECONDS = 120.0  # a migration of a developer's data; the first takes 0.1 s
 READY_SECONDS = 30.0  # both are ready within 1 s when nothing is wrong
-HUB_KEY = "FANOUT_HISTORY_KEY"
-LAST_SECONDS = 5.0  # for a killed command to be gone
 LOOK_SECONDS = 0.1  # between two looks at /readyz
 ANSWER_SECONDS = 2.0  # a /readyz that takes longer is not ready
 
@@ -57,7 +53,12 @@ def main(arguments: list[str]) -> int:
             environment.check_ports()
             stores = stack.enter_context(open_stores(environment, data, supervisor))
             stack.callback(supervisor.stop)
-            start_services(environment, stores, supervisor)
+            environ = environment.for_services(
+                stores.database_url, stores.redis_url, terminal=sys.stdout.isatty(), bin_dir=BIN_DIR
+            )
+            release(environ, supervisor)
+            hub = stack.enter_context(hub_key(environment, environ, supervisor))
+            start_services(environment, environ, hub, supervisor)
             supervisor.say(banner(environment, stores))
             raise supervisor.wait()
     except StopRequested:
@@ -107,43 +108,24 @@ def open_stores(environment: Environment, data: DataDirectory, supervisor: Super
         yield Stores(database_url, redis_url, database, redis)
 
 
-def start_services(environment: Environment, stores: Stores, supervisor: Supervisor) -> None:
-    """The Procfile's release, then its services; returns when all are ready, LocalError when one is not."""
-    commands = procfile(CHECKOUT / "Procfile")
-    environ = environment.for_services(
-        stores.database_url, stores.redis_url, terminal=sys.stdout.isatty(), bin_dir=BIN_DIR
-    )
-    supervisor.start("release", commands["release"], environ)
+def release(environ: Mapping[str, str], supervisor: Supervisor) -> None:
+    """The Procfile's release; LocalError when it fails."""
+    supervisor.start("release", procfile(CHECKOUT / "Procfile")["release"], environ)
     code = supervisor.finish("release", RELEASE_SECONDS)
     if code != 0:
         raise LocalError(f"release {ending(code)}; its reason is above")
-    # The hub's key is for the hub alone.
-    hub = {HUB_KEY: hub_key(environ, supervisor)} if environment.proven and not environ.get(HUB_KEY) else {}
+
+
+def start_services(
+    environment: Environment, environ: Mapping[str, str], hub: Mapping[str, str], supervisor: Supervisor
+) -> None:
+    """The Procfile's services; returns when all are ready, LocalError when one is not. hub: for the hub alone."""
+    commands = procfile(CHECKOUT / "Procfile")
     for name, _, process in instances(environment):
         service = name.partition(".")[0]
         own = {**environment.for_process(environ, process), **(hub if service == "fanout" else {})}
         supervisor.start(name, commands[service], own)
     wait_until_ready(environment, supervisor)
-
-
-def hub_key(environ: Mapping[str, str], supervisor: Supervisor) -> str:
-    """A new API key for the hub, good for a day: it is nowhere but in the hub's environment."""
-    command = [sys.executable, "-m", "orchestrator_api", "keys", "create", "--may", "hub"]
-    with tempfile.TemporaryFile() as output:
-        process = spawn(
-            [*command, "--name", "./dev run", "--expires-in", "1d"], output=output, environ=environ, cwd=CHECKOUT
-        )
-        try:
-            deadline = time.monotonic() + RELEASE_SECONDS
-            while process.poll() is None and time.monotonic() < deadline:
-                supervisor.pump(LOOK_SECONDS)
-        finally:
-            code = stop(process, ((signal.SIGKILL, LAST_SECONDS),)) if process.poll() is None else process.returncode
-        output.seek(0)
-        said = output.read().decode(errors="replace").strip()
-    if code != 0:
-        raise LocalError(f"making the hub's key {ending(code)}: {said}")
-    return said
 
 
 def instances(environment: Environment) -> Iterator[tuple[str, str, int]]:

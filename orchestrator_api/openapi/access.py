@@ -1,16 +1,16 @@
 """The document's schemas of who may: tickets, watch tokens, revocations."""
 
-from orchestrator_api import events, grants, history, revoked
+from orchestrator_api import events, grants, history, revoked, tokens
 from orchestrator_api.openapi.schemas import TIME, Schema, fields, listed, or_null, ref, text, whole
 
-RUN_IDS: Schema = listed(ref("RunId"), 1, grants.RUNS, "These runs only. Left out: all of the user's.")
+RUN_IDS: Schema = listed(ref("RunId"), 1, tokens.MOST_RUNS, "These runs only. Left out: all of the user's.")
 NUMBER: Schema = whole(1, history.MAX_ID, "Counts revocations, in the order of their commits.")
 BEFORE: Schema = {**TIME, "description": "Unix seconds: the user's tokens that were issued until then are refused."}
 UNTIL: Schema = {**TIME, "maximum": events.TIMESTAMP, "description": "Unix seconds: when the token's own time is over."}
 LEAST_S, DEFAULT_S, MOST_S = grants.WATCH_S
 
 SCHEMAS: dict[str, Schema] = {
-    "TokenId": text(grants.TOKEN_ID, "The `jti` of a token."),
+    "TokenId": text(tokens.TOKEN_ID, "The `jti` of a token."),
     "TicketText": text(
         grants.TICKET, f"The only credential that may stand in a URL: it is of use once, within {grants.TICKET_S} s."
     ),

@@ -1,6 +1,7 @@
 // Drives Debian's chromium for driver.py: a command a line on stdin, its answer a line on stdout, the end of stdin is
 // the end. Each answer holds what the page shows and what the browser did until then.
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
@@ -141,6 +142,10 @@ const commands = {
     });
     tab.cost = { seconds: seconds - (tab.seconds ?? seconds), longest_ms: longest ?? 0, rows: rows ?? 0 };
     tab.seconds = seconds;
+  },
+  // Another page in the place of the one that was loaded, whose address and origin it has.
+  async become(tab, { path }) {
+    await tab.page.setContent(await readFile(path, "utf8"));
   },
   async goto(tab, { url }) {
     await tab.page.goto(url);

@@ -129,6 +129,10 @@ class Tab:
         assert cost is not None
         return cost
 
+    def become(self, path: Path) -> State:
+        """Show this file in the place of the page that was loaded, whose address and origin it has then."""
+        return self._do("become", path=str(path))
+
     def goto(self, url: str) -> State:
         """Load this page."""
         return self._do("goto", url=url)

@@ -1,15 +1,17 @@
-"""`runfeed/react` in a real Chromium against services that ask who comes: tokens run out and are taken back."""
+"""A real Chromium against services that ask who comes: `runfeed/react`, whose tokens run out, and an EventSource."""
 
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
-from tests.browser.driver import Browser, State, Tab
+from tests.browser.driver import HERE, Browser, State, Tab
 from tests.browser.stack import Stack
 from tests.browser.tokens import Tokens
-from tests.support.proving import operate, proving
+from tests.support.ports import steady_port
+from tests.support.proving import operate, proving, token
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
@@ -19,9 +21,10 @@ WAYS = ["websocket", "sse"]
 
 @pytest.fixture
 def stack(site: str, migrated_database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    """Both services, which ask who comes."""
-    key = operate(migrated_database_url, redis_url, "keys", "create", "--may", "write", "--all")
-    with proving(migrated_database_url, redis_url, tmp_path, ALLOWED_ORIGINS=site) as environ:
+    """Both services, which ask who comes. Pages may be of the site, and of the hub's own origin."""
+    key, port = operate(migrated_database_url, redis_url, "keys", "create", "--may", "write", "--all"), steady_port()
+    names = {"FANOUT_PORT": str(port), "ALLOWED_ORIGINS": f"{site},http://127.0.0.1:{port}"}
+    with proving(migrated_database_url, redis_url, tmp_path, **names) as environ:
         yield Stack(environ, site, key)
 
 
@@ -80,7 +83,21 @@ def test_a_user_whose_tokens_are_taken_back(stack: Stack, browser: Browser, way:
         watched.append(1, "node_completed")
         watched.tokens.kept = watched.tokens.given[-1]
         operate(stack.environ["DATABASE_URL"], stack.environ["REDIS_URL"], "revoke", "--user", watched.username)
-        refused = watched.tab.find('#state[data-error="refused"], #state[data-error="token_revoked"]')
+        refused = watched.tab.find('#state[data-error="refused"]')
 
     assert (refused.seqs, refused.transport) == ([1], "none")
     assert not any(socket.open for socket in refused.sockets)
+
+
+def test_a_stream_of_the_pages_own_origin(stack: Stack, browser: Browser) -> None:
+    """A ticket opens an EventSource where the hub is the page's own origin, which the browser then does not send."""
+    name = secrets.token_hex(4)
+    run_id, username, hub = f"stream:{name}", f"user-{name}", f"http://127.0.0.1:{stack.environ['FANOUT_PORT']}"
+    stack.new_run(run_id, username)
+    said = urlencode({"api": f"http://127.0.0.1:{stack.environ['API_PORT']}", "token": token(username)})
+    tab = browser.open(f"{hub}/healthz#{said}")
+    tab.become(HERE / "stream.html")
+    tab.find("#state[data-transport], #state[data-error]")
+    stack.append(run_id, "node_completed")
+
+    assert tab.shown(1).types == ["node_completed"]

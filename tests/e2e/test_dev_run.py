@@ -1,5 +1,6 @@
 """`./dev run` and a Procfile runner, as a user has them: real servers, real services, over the network."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -11,11 +12,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from deploy.local.environment import Environment
+from deploy.local.hub_key import name_of
 from deploy.local.place import CHECKOUT, Account, DataDirectory
+from orchestrator_api import keys
+from orchestrator_api.store import QUERIES
 from tests.support.client import call, round_trip, unique_username
 from tests.support.ports import steady_port
 from tests.support.processes import (
@@ -28,6 +34,7 @@ from tests.support.processes import (
     program,
     ready_or_say_why,
 )
+from tests.support.proving import HMAC_KEY
 from tests.support.report_and_watch import report_and_watch
 from tests.support.waiting import eventually_sync
 
@@ -87,11 +94,10 @@ def test_with_a_key(data_directories: Callable[[str], DataDirectory], tmp_path: 
     """With a key one command starts all the same, and what it shows works: a token, a worker's key, a stream."""
     data = data_directories("dev-run-key")
     data.create()
-    key = "a secret of the tests, thirty-two bytes long"
-    environ = clean_environ(**free_ports(), RUNFEED_DATA=str(data.path), AUTH_HMAC_KEY=key)
+    environ = clean_environ(**free_ports(), RUNFEED_DATA=str(data.path), AUTH_HMAC_KEY=HMAC_KEY)
     with program([CHECKOUT / "dev", "run"], environ, data.path / "run.log") as running:
         output = running.says(READY)
-        there = clean_environ(AUTH_HMAC_KEY=key)
+        there = clean_environ(AUTH_HMAC_KEY=HMAC_KEY)
         shown = examples(output)
         assert sorted(shown) == ["append", "create", "key", "metrics", "poll", "psql", "token", "watch"]
         for name in ("token", "key"):
@@ -105,9 +111,38 @@ def test_with_a_key(data_directories: Callable[[str], DataDirectory], tmp_path: 
         assert '"node_id":"first"' in shell(shown["poll"], there)
         assert call(environ["API_PORT"], "GET", "/runs/hello").status == 401
         said = running.output()
-    assert key not in said
+    assert HMAC_KEY not in said
     assert "/api/v1/revocations" not in said, "what the hub asks every second buries what happens"
     assert "rfk_" not in said
+
+
+def test_hubs_key(migrated_database_url: str, redis_url: str, tmp_path: Path) -> None:
+    """The key that it makes for the hub has no end and goes with it, as does that of a stack which was killed."""
+    stores = {"DATABASE_URL": migrated_database_url, "REDIS_URL": redis_url}
+    environ = clean_environ(**free_ports(), **stores, AUTH_HMAC_KEY=HMAC_KEY)
+
+    async def kept(*names: str) -> dict[str, float | None]:
+        """The ends of all keys, by name, when hubs' keys of these names have been added."""
+        connection = await asyncpg.connect(migrated_database_url)
+        try:
+            for name in names:
+                key_id, _, digest = keys.new()
+                row = (key_id, digest, ["hub"], None, None, name, 1.0, None)
+                await connection.execute(QUERIES["add_api_key"], *row)
+            rows = await connection.fetch("SELECT name, expires_at FROM api_keys")
+            assert len(rows) == len({row["name"] for row in rows}), "the killed stack's is there, too"
+            return {row["name"]: row["expires_at"] for row in rows}
+        finally:
+            await connection.close()
+
+    ours = name_of(Environment.from_env(environ))
+    asyncio.run(kept(ours, "the operator's"))
+    with program([CHECKOUT / "dev", "run"], environ, tmp_path / "run.log") as running:
+        running.says(READY)
+        assert asyncio.run(kept()) == {ours: None, "the operator's": None}
+        assert running.end(signal.SIGTERM) == 0
+
+    assert asyncio.run(kept()) == {"the operator's": None}
 
 
 def test_round_trip(stack: tuple[Program, dict[str, str]]) -> None:

@@ -1,7 +1,5 @@
 """Services that ask who comes: how they are started, and the keys and tokens that they take."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,25 +8,25 @@ from typing import Any
 
 import jwt
 
-from tests.support.processes import clean_environ, services
+from tests.support.commands import called
+from tests.support.processes import services
 
 HMAC_KEY = "a secret of the tests, thirty-two bytes long"
 
 
-def token(username: str, seconds: float = 600, **claims: Any) -> str:
-    """A user's token that ends in so many seconds. claims: further ones."""
+def token(username: str = "alice", seconds: float = 600, key: str = HMAC_KEY, **claims: Any) -> str:
+    """A user's token that ends in so many seconds. claims: further ones, or others; one that is None is left out."""
     now = time.time()
-    said = {"iss": "runfeed", "aud": "runfeed", "sub": username, "iat": now, "exp": now + seconds, **claims}
-    return jwt.encode(said, HMAC_KEY, algorithm="HS256")
+    said = {"iss": "runfeed", "aud": "runfeed", "sub": username, "iat": now, "exp": now + seconds} | claims
+    return jwt.encode({name: value for name, value in said.items() if value is not None}, key, algorithm="HS256")
 
 
 def operate(database_url: str, redis_url: str, *arguments: str) -> str:
     """What `python -m orchestrator_api ...` prints, for services that ask who comes."""
     names = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "AUTH_HMAC_KEY": HMAC_KEY}
-    command = [sys.executable, "-m", "orchestrator_api", *arguments]
-    done = subprocess.run(command, env=clean_environ(**names), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    status, said = called(*arguments, **names)
+    assert status == 0, said
+    return said.strip()
 
 
 @contextmanager

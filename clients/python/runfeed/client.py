@@ -137,12 +137,13 @@ class Runfeed:
     async def _read(self, path: str, query: Iterable[tuple[str, object]]) -> dict[str, Any]:
         self._running()
         pairs = list(query)
+        token, number = await self._tokens.token(), self._tokens.number
         try:
-            return await self._places.read(path, pairs, await self._tokens.token())
+            return await self._places.read(path, pairs, token)
         except RunfeedError as error:
             if error.status != 401 or self._get_token is None:
                 raise
-        self._tokens.renew()
+        self._tokens.renew(number)
         return await self._places.read(path, pairs, await self._tokens.token())
 
     def _running(self) -> Driver:

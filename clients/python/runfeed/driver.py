@@ -23,16 +23,21 @@ _TOKEN: Final = re.compile(r"[!-~]+")  # what a header can carry
 
 
 class Tokens:
-    """The token that all requests carry. get: asked once, and again when that is refused or runs out; None: none."""
+    """The token that all requests carry. get: asked once, and again when that is refused or runs out; None: none.
+
+    Attributes: number: of the last one, from 1.
+    """
 
     def __init__(self, get: GetToken | None) -> None:
         self._get = get
         self._token: str | None = None
         self._asking = asyncio.Lock()
+        self.number = 0
 
-    def renew(self) -> None:
-        """The one that there is was refused, or runs out."""
-        self._token = None
+    def renew(self, number: int) -> None:
+        """The one of this number was refused, or runs out; who is told so late has no say in the one after it."""
+        if number == self.number:
+            self._token = None
 
     async def token(self) -> str | None:
         """The token. Raises RunfeedError when there should be one, and none is had."""
@@ -50,6 +55,7 @@ class Tokens:
                 if not isinstance(token, str) or not _TOKEN.fullmatch(token):
                     raise RunfeedError("token", "get_token: must return text of visible ASCII characters")
                 self._token = token
+                self.number += 1
             return self._token
 
 
@@ -61,14 +67,16 @@ class Hearing:
         self._machine = machine
         self._socket: Socket | None = None
         self.over = False
+        self.token = 0  # the number of the one that it carries
 
     def speaks(self, socket: Socket) -> None:
         """It takes what is said to it."""
         self._socket = socket
 
-    async def authenticate(self, token: str) -> None:
-        """Sends it the token, unless there is another stream by now."""
+    async def authenticate(self, token: str, number: int) -> None:
+        """Sends it the token of this number, unless there is another stream by now."""
         if self._socket is not None and not self.over:
+            self.token = number
             await self._socket.authenticate(token)
 
     def opened(self) -> None:
@@ -89,7 +97,7 @@ class Hearing:
 
     def _tell(self, call: Callable[..., None], *said: object) -> None:
         if not self.over:
-            self._driver.do(call, *said)
+            self._driver.do(call, *said, token=self.token)
 
 
 class Driver:
@@ -143,11 +151,11 @@ class Driver:
             async with asyncio.timeout(timeout):
                 await self._changed.wait()
 
-    def do(self, call: Callable[..., None], *said: object) -> None:
-        """Tells the machine something, and does what it says."""
+    def do(self, call: Callable[..., None], *said: object, token: int = 0) -> None:
+        """Tells the machine something, and does what it says. token: the number of the one that was carried."""
         call(1000 * self._loop.time(), *said)
         for action in self._machine.actions():
-            self._act(action)
+            self._act(action, token)
         self._changed.set()
 
     # Who iterates.
@@ -182,10 +190,10 @@ class Driver:
 
     async def page(self, request: Request) -> Answer:
         """A page of history for a reader; a token that was refused is renewed once."""
-        answer = await self._ask(request)
+        answer, token = await self._ask(request)
         if answer.status == 401:
-            self._tokens.renew()
-            answer = await self._ask(request)
+            self._tokens.renew(token)
+            answer, _ = await self._ask(request)
         return answer
 
     def _end(self, error: RunfeedError) -> None:
@@ -196,7 +204,7 @@ class Driver:
 
     # What the machine says.
 
-    def _act(self, action: actions.Action) -> None:
+    def _act(self, action: actions.Action, token: int) -> None:
         if isinstance(action, actions.Give):
             for reader in self._readers.get(action.to, ()):
                 reader.event(action.event)
@@ -212,7 +220,7 @@ class Driver:
         elif isinstance(action, actions.Disconnect):
             self._drop()
         elif isinstance(action, actions.Renew):
-            self._tokens.renew()
+            self._tokens.renew(token)
         elif isinstance(action, actions.Authenticate):
             self._spawn(self._authenticate(self._hearing), "runfeed.authenticate")
         else:
@@ -233,6 +241,7 @@ class Driver:
     async def _open(self, action: actions.Connect, hearing: Hearing) -> None:
         try:
             token = await self._tokens.token()
+            hearing.token = self._tokens.number
             url = self._places.stream_url(await self._places.hub(token), action.kind, action.after, action.epoch)
             if action.kind == "websocket":
                 end = await read_websocket(url, token, hearing)
@@ -251,19 +260,20 @@ class Driver:
         with contextlib.suppress(RunfeedError):
             token = await self._tokens.token()
             if token is not None and hearing is not None:
-                await hearing.authenticate(token)
+                await hearing.authenticate(token, self._tokens.number)
 
     async def _get(self, machine: Machine, request: Request) -> None:
-        answer = await self._ask(request)
+        answer, token = await self._ask(request)
         if machine is self._machine:
-            self.do(machine.answered, request.id, answer)
+            self.do(machine.answered, request.id, answer, token=token)
 
-    async def _ask(self, request: Request) -> Answer:
+    async def _ask(self, request: Request) -> tuple[Answer, int]:
+        """The answer, and the number of the token that was carried."""
         try:
-            token = await self._tokens.token()
+            token, number = await self._tokens.token(), self._tokens.number
         except RunfeedError as error:
-            return Answer(0, {"code": error.code, "detail": str(error)})
-        return await self._places.get(request, token)
+            return Answer(0, {"code": error.code, "detail": str(error)}), self._tokens.number
+        return await self._places.get(request, token), number
 
 
 def _tell(reader: Reader, action: actions.Reset | actions.Loaded | actions.Problem) -> None:

@@ -1,30 +1,39 @@
-"""The operator's commands as processes: keys, revocations, watch tokens."""
+"""The operator's commands: keys, revocations, watch tokens."""
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
 
 import jwt
 import pytest
+import pytest_asyncio
 
 from tests.integration.orchestrator_api.test_process import command
-from tests.integration.orchestrator_api.who import HMAC_KEY, Proving, bearer, proving, token
+from tests.integration.orchestrator_api.who import SHARED, Proving, bearer, proving
+from tests.support.commands import called
+from tests.support.proving import HMAC_KEY, token
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.any_server
+pytestmark = [pytest.mark.any_server, SHARED]
 
 
-@pytest.fixture
-async def world(migrated_database_url: str, redis_url: str) -> AsyncIterator[Proving]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(modules_database_url: str, redis_url: str) -> AsyncIterator[Proving]:
     """An API in JWT mode with a run of alice's."""
-    async with proving(migrated_database_url, redis_url) as world:
-        assert (await world.ask(world.hub, "POST", "/runs", {"username": "alice", "run_id": "flight:1"}))[0] == 201
+    async with proving(modules_database_url, redis_url) as world:
+        await world.run("alice", "flight:1")
         yield world
 
 
 async def run(world: Proving, *words: str, **environ: str) -> tuple[int, str]:
     """A command on the service's database: its exit status, and all that it said."""
-    return await command(*words, DATABASE_URL=world.api.settings.database_url, AUTH_HMAC_KEY=HMAC_KEY, **environ)
+    return await asyncio.to_thread(called, *words, **environment(world), **environ)
+
+
+def environment(world: Proving) -> dict[str, str]:
+    """What a command of this service has in its environment."""
+    return {"DATABASE_URL": world.api.settings.database_url, "AUTH_HMAC_KEY": HMAC_KEY}
 
 
 async def made(world: Proving, *words: str) -> str:
@@ -44,6 +53,25 @@ async def code(world: Proving, key: str, run_id: str = "flight:1") -> str:
     """Why a key may not append to a run; nothing when it may."""
     _, said = await world.ask(bearer(key), "POST", f"/runs/{run_id}/events", {"type": "tick"})
     return str(said.get("code", ""))
+
+
+async def test_as_processes(world: Proving) -> None:
+    """Each command runs as a process, and says on stdout what a shell's `$(...)` is to have. The others call them."""
+    names = environment(world)
+    said = [
+        await command(*words, **names)
+        for words in (
+            ("keys", "create", "--may", "write", "--all"),
+            ("watch-token", "--user", "alice"),
+            ("revoke", "--token-id", "j0"),
+        )
+    ]
+
+    assert [status for status, _ in said] == [0, 0, 0]
+    (_, key), (_, shown), (_, revoked) = said
+    assert await code(world, key.strip()) == ""
+    assert (await world.ask(bearer(shown.strip()), "GET", "/runs/flight:1"))[0] == 200
+    assert re.fullmatch(r"revoked, number \d+\n", revoked)
 
 
 async def test_life_of_a_key(world: Proving) -> None:
@@ -112,7 +140,7 @@ async def test_rotation(world: Proving) -> None:
 )
 async def test_bad_arguments(words: list[str], status: int, says: str) -> None:
     """What makes no sense is refused in a line that says what would, before the database is asked."""
-    found, said = await command("keys", *words, DATABASE_URL="postgresql://127.0.0.1:1/d")
+    found, said = called("keys", *words, DATABASE_URL="postgresql://127.0.0.1:1/d")
 
     assert (found, says in said) == (status, True), said
     assert "Traceback" not in said
@@ -121,15 +149,16 @@ async def test_bad_arguments(words: list[str], status: int, says: str) -> None:
 async def test_database_away() -> None:
     """A command without a database is one line, and exit status 1."""
     for words in (["keys", "list"], ["revoke", "--user", "a"], ["keys", "create", "--may", "hub"]):
-        status, said = await command(*words, DATABASE_URL="postgresql://u:secret@127.0.0.1:1/d")
+        status, said = called(*words, DATABASE_URL="postgresql://u:secret@127.0.0.1:1/d")
         assert (status, said.count("\n"), "secret" in said) == (1, 1, False), said
 
 
 async def test_revoke(world: Proving) -> None:
     """An operator's revocation of a user, or of one token, holds within two seconds."""
     user, one, other = bearer(token("bob")), bearer(token(jti="j1")), bearer(token(jti="j2"))
-    assert await run(world, "revoke", "--user", "bob") == (0, "revoked, number 1\n")
-    assert await run(world, "revoke", "--token-id", "j1") == (0, "revoked, number 2\n")
+    last = await world.database.fetchval("SELECT coalesce(max(number), 0) FROM revocations")
+    assert await run(world, "revoke", "--user", "bob") == (0, f"revoked, number {last + 1}\n")
+    assert await run(world, "revoke", "--token-id", "j1") == (0, f"revoked, number {last + 2}\n")
 
     async def refused() -> bool:
         found = [(await world.ask(headers, "GET", "/runs"))[0] for headers in (user, one, other)]
@@ -156,5 +185,5 @@ async def test_watch_token(world: Proving) -> None:
     ):
         status, said = await run(world, "watch-token", *words)
         assert (status, says in said) == (found, True), said
-    status, said = await command("watch-token", "--user", "a", DATABASE_URL=world.api.settings.database_url)
+    status, said = called("watch-token", "--user", "a", DATABASE_URL=world.api.settings.database_url)
     assert (status, "WATCH_TOKEN_KEY" in said) == (1, True)

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import jwt
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from structlog.testing import capture_logs
@@ -18,17 +19,18 @@ from orchestrator_api import guard, keys
 from orchestrator_api.auth_config import AuthConfig
 from tests.integration.orchestrator_api.conftest import Api
 from tests.integration.orchestrator_api.hostile import LEAKS, assert_refused, get, one, post, request
-from tests.integration.orchestrator_api.who import HMAC_KEY, Proving, bearer, proving, token
+from tests.integration.orchestrator_api.who import SHARED, Proving, bearer, proving
+from tests.support.proving import HMAC_KEY, token
 from tests.support.servers import OwnPostgres
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.any_server
+pytestmark = [pytest.mark.any_server, SHARED]
 
 
-@pytest.fixture
-async def world(migrated_database_url: str, redis_url: str) -> AsyncIterator[Proving]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(modules_database_url: str, redis_url: str) -> AsyncIterator[Proving]:
     """An API in JWT mode."""
-    async with proving(migrated_database_url, redis_url) as world:
+    async with proving(modules_database_url, redis_url) as world:
         yield world
 
 
@@ -50,11 +52,25 @@ async def world(migrated_database_url: str, redis_url: str) -> AsyncIterator[Pro
 )
 async def test_no_proof(world: Proving, said: list[str], code: str) -> None:
     """What proves nothing is 401 with a code that is counted, and a header that says how."""
+    before = await world.api.metric("orchestrator_auth_refusals_total", code=code)
     answer = await get(world.api, "/runs", *said)
 
     assert_refused(answer, 401, "Authorization", code)
     assert answer.headers["www-authenticate"] == "Bearer"
-    assert await world.api.metric("orchestrator_auth_refusals_total", code=code) == 1
+    assert await world.api.metric("orchestrator_auth_refusals_total", code=code) == before + 1
+
+
+async def test_what_comes_before_proof(world: Proving) -> None:
+    """Whoever shows nothing learns which paths and methods there are, as everybody may, and nothing more."""
+    for method, path, header, status, code in (
+        ("GET", "/nothing", "Accept: */*", 404, "path_unknown"),
+        ("DELETE", "/runs/x", "Accept: */*", 405, "method_not_allowed"),
+        ("POST", "/runs", "Origin: https://evil.example", 403, "origin_forbidden"),
+        ("GET", "/runs/x", "Origin: https://evil.example", 401, "token_missing"),
+        ("POST", "/runs", "Accept: */*", 401, "token_missing"),
+    ):
+        found = await one(world.api, request(method, path, header))
+        assert (found.status, json.loads(found.body)["code"]) == (status, code), (method, path)
 
 
 async def test_two_headers(world: Proving) -> None:
@@ -118,6 +134,7 @@ async def test_revoked_key(world: Proving) -> None:
     await eventually(refused, within=2.0)
 
 
+@pytest.mark.asyncio(loop_scope="function")
 async def test_hosts(api: Api, migrated_database_url: str, redis_url: str) -> None:
     """A page whose name was made to point here reads nothing on either port, but for the probes' calls."""
     evil = "Host: evil.example\r\n"
@@ -140,6 +157,7 @@ async def test_hosts(api: Api, migrated_database_url: str, redis_url: str) -> No
             assert found.status == expected, host
 
 
+@pytest.mark.asyncio(loop_scope="function")
 async def test_health_tells_the_mode(api: Api, migrated_database_url: str, redis_url: str) -> None:
     """Both ports' /healthz and a gauge say whether callers prove who they are."""
     assert await api.get("/healthz") == (200, {"status": "ok", "auth": "insecure-username"})
@@ -152,6 +170,7 @@ async def test_health_tells_the_mode(api: Api, migrated_database_url: str, redis
         assert (await world.api.get("/"))[0] == 404  # the page, which asks for no token
 
 
+@pytest.mark.asyncio(loop_scope="function")
 async def test_insecure_mode_asks_nobody(api: Api) -> None:
     """In insecure mode a credential is not looked at, and the calls that need proof say that none is configured."""
     for headers in ({}, bearer("x"), bearer("rfk_x")):
@@ -253,7 +272,7 @@ async def test_keys_of_an_issuer(migrated_database_url: str, redis_url: str) -> 
                 other = jwt.encode(claims, private, "ES256", {"kid": f"k{number + 2}"})
                 assert (await world.ask(bearer(other), "GET", "/runs"))[1]["code"] == "token_invalid"
             assert asked == ["/keys"]
-            assert await world.api.metric("orchestrator_jwks_fetches_total", outcome="read") == 1
+            assert await world.api.metric("orchestrator_jwks_fetches_total", outcome="ok") == 1
             watch = {"username": "alice"}
             assert (await world.ask(world.hub, "POST", "/api/v1/watch-tokens", watch))[1]["code"] == "not_configured"
             assert (await world.ask(bearer(good), "POST", "/api/v1/tickets"))[0] == 201

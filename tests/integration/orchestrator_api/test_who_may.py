@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from orchestrator_api import keys
-from tests.integration.orchestrator_api.who import Proving, bearer, proving, token
+from tests.integration.orchestrator_api.who import SHARED, Proving, bearer, proving
+from tests.support.proving import token
 
-pytestmark = pytest.mark.any_server
+pytestmark = [pytest.mark.any_server, SHARED]
 
 OPEN = {"/api/v1/config", "/healthz", "/readyz", "/", "/page/{name}"}  # and nothing else
 OPEN |= {"/api/v1/openapi.json", "/api/v1/docs", "/api/v1/docs/{name}"}
@@ -28,13 +30,12 @@ RUN_CALLS = (
 )
 
 
-@pytest.fixture
-async def world(migrated_database_url: str, redis_url: str) -> AsyncIterator[Proving]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(modules_database_url: str, redis_url: str) -> AsyncIterator[Proving]:
     """An API in JWT mode with a run of alice's and four of bob's, each with an event."""
-    async with proving(migrated_database_url, redis_url, PAGE="on") as world:
+    async with proving(modules_database_url, redis_url, PAGE="on") as world:
         for username, run_id in ((ALICE, A), *(("bob", run_id) for run_id in FOREIGN)):
-            said = {"username": username, "run_id": run_id, "events": [{"type": "tick"}]}
-            assert (await world.ask(world.hub, "POST", "/runs", said))[0] == 201
+            await world.run(username, run_id, "tick")
         yield world
 
 
@@ -98,8 +99,7 @@ async def test_foreign_is_missing(world: Proving, how: str) -> None:
 
 async def test_token_of_a_run(world: Proving) -> None:
     """A token that names runs shows those of them that are its user's, and no list."""
-    said = {"username": ALICE, "run_id": "other"}
-    assert (await world.ask(world.hub, "POST", "/runs", said))[0] == 201
+    await world.run(ALICE, "other")
     named = bearer(token(run_ids=[A, FOREIGN[0]]))
 
     assert await status(world, named, "GET", f"/runs/{A}/events") == (200, "")
@@ -111,16 +111,17 @@ async def test_token_of_a_run(world: Proving) -> None:
 
 async def test_list(world: Proving) -> None:
     """A user's list is theirs, named or not; a key reads those of its scope and must name one; a hub reads none."""
-    mine, reader = bearer(token()), await world.key("read", users=["ali*"])
-    for headers, path in ((mine, "/runs"), (mine, "/runs?username=alice"), (reader, "/runs?username=alice")):
+    await world.run("lena", "list:1")
+    mine, reader = bearer(token("lena")), await world.key("read", users=["len*"])
+    for headers, path in ((mine, "/runs"), (mine, "/runs?username=lena"), (reader, "/runs?username=lena")):
         found, body = await world.ask(headers, "GET", path)
-        assert (found, [run["run_id"] for run in body["runs"]]) == (200, [A])
+        assert (found, [run["run_id"] for run in body["runs"]]) == (200, ["list:1"])
     for headers in (mine, reader):
         assert await status(world, headers, "GET", "/runs?username=bob") == (403, "forbidden")
-        assert await status(world, headers, "GET", "/runs?username=Alice") == (403, "forbidden")
+        assert await status(world, headers, "GET", "/runs?username=Lena") == (403, "forbidden")
     assert await status(world, reader, "GET", "/runs") == (400, "invalid")
-    assert await status(world, await world.key("hub"), "GET", "/runs?username=alice") == (403, "forbidden")
-    assert await status(world, await world.key("read", runs=["*"]), "GET", "/runs?username=alice") == (403, "forbidden")
+    assert await status(world, await world.key("hub"), "GET", "/runs?username=lena") == (403, "forbidden")
+    assert await status(world, await world.key("read", runs=["*"]), "GET", "/runs?username=lena") == (403, "forbidden")
 
 
 async def test_feed(world: Proving) -> None:
@@ -130,21 +131,20 @@ async def test_feed(world: Proving) -> None:
         found, body = await world.ask(headers, "GET", f"/api/v1/feeds/{path}")
         return found, [event["run_id"] for event in body["events"]] if found == 200 else body["code"]
 
-    assert (await world.ask(world.hub, "POST", "/runs", {"username": ALICE, "run_id": "o", "events": [{"type": "t"}]}))[
-        0
-    ]
-    mine, one = bearer(token()), bearer(token(run_ids=[A]))
-    assert await read(mine, "alice/events") == (200, [A, "o"])
-    assert await read(mine, f"alice/events?run_id={FOREIGN[0]}&run_id={MISSING}") == (200, [])
-    assert await read(one, "alice/events") == (200, [A])
-    assert await read(one, f"alice/events?run_id={A}") == (200, [A])
-    assert await read(one, "alice/events?run_id=o") == (403, "forbidden")
-    assert await read(await world.key("read", users=[ALICE]), "alice/events") == (200, [A, "o"])
-    assert await read(await world.key("read", runs=["flight:*"]), f"alice/events?run_id={A}") == (200, [A])
-    assert await read(await world.key("read", runs=["flight:*"]), "alice/events") == (403, "forbidden")
+    for run_id in ("feed:1", "o"):
+        await world.run("fred", run_id, "tick")
+    mine, one, users = bearer(token("fred")), bearer(token("fred", run_ids=["feed:1"])), ["fred"]
+    assert await read(mine, "fred/events") == (200, ["feed:1", "o"])
+    assert await read(mine, f"fred/events?run_id={FOREIGN[0]}&run_id={MISSING}") == (200, [])
+    assert await read(one, "fred/events") == (200, ["feed:1"])
+    assert await read(one, "fred/events?run_id=feed:1") == (200, ["feed:1"])
+    assert await read(one, "fred/events?run_id=o") == (403, "forbidden")
+    assert await read(await world.key("read", users=users), "fred/events") == (200, ["feed:1", "o"])
+    assert await read(await world.key("read", runs=["feed:*"]), "fred/events?run_id=feed:1") == (200, ["feed:1"])
+    assert await read(await world.key("read", runs=["feed:*"]), "fred/events") == (403, "forbidden")
     assert await read(await world.key("hub"), "bob/events?limit=1") == (200, [FOREIGN[0]])
-    for username in ("bob", "Alice", "alice2", "nobody"):
-        for headers in (mine, one, await world.key("read", users=[ALICE])):
+    for username in ("bob", "Fred", "fred2", "nobody"):
+        for headers in (mine, one, await world.key("read", users=users)):
             assert await read(headers, f"{username}/events?after=99") == (403, "forbidden"), username
 
 
@@ -179,10 +179,10 @@ async def test_making_runs(world: Proving) -> None:
 
 async def test_appends_out_of_scope(world: Proving) -> None:
     """A writer out of scope cannot tell another's run from a missing one, whatever is wrong with the request."""
-    ended = {"username": "bob", "run_id": "ended", "events": [{"type": "workflow_completed"}]}
-    assert (await world.ask(world.hub, "POST", "/runs", ended))[0] == 201
+    await world.run("bob", "ended", "workflow_completed")
     used = {"type": "tick", "event_id": "e"}
     assert (await world.ask(world.hub, "POST", f"/runs/{FOREIGN[0]}/events", used))[0] == 201
+    before = (await world.ask(world.hub, "GET", f"/runs/{FOREIGN[0]}/events"))[1]["last_seq"]
     bodies: list[Any] = [
         {"type": "tick"},
         used,
@@ -207,7 +207,7 @@ async def test_appends_out_of_scope(world: Proving) -> None:
         assert await status(world, headers, "POST", f"/runs/{A}/events", {"type": "tick"}) == (201, "")
     assert await status(world, bearer(token()), "POST", f"/runs/{A}/events", {"type": "tick"}) == (403, "forbidden")
     found, history = await world.ask(world.hub, "GET", f"/runs/{FOREIGN[0]}/events")
-    assert (found, history["last_seq"]) == (200, 2)
+    assert (found, history["last_seq"]) == (200, before)
 
 
 async def test_foreign_is_looked_up_as_missing_is(world: Proving) -> None:

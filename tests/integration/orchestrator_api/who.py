@@ -7,28 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-import jwt
+import pytest
 
 from orchestrator_api import keys
 from orchestrator_api.settings import Settings
 from orchestrator_api.store import QUERIES
 from tests.integration.orchestrator_api.conftest import Api, served
+from tests.support.proving import HMAC_KEY
 from tests.support.waiting import eventually
 
-HMAC_KEY = "a secret of the tests, thirty-two bytes long"
 Headers = dict[str, str]
+# Tests that share a world: a service and its connections live in one loop.
+SHARED = pytest.mark.asyncio(loop_scope="module")
 
 
 def bearer(credential: str) -> Headers:
     """The header that shows it."""
     return {"Authorization": f"Bearer {credential}"}
-
-
-def token(username: str = "alice", key: str = HMAC_KEY, **claims: Any) -> str:
-    """A token of the configured issuer, good for a minute; a claim of None is left out."""
-    now = time.time()
-    said = {"iss": "runfeed", "aud": "runfeed", "sub": username, "iat": now, "exp": now + 60} | claims
-    return jwt.encode({name: value for name, value in said.items() if value is not None}, key, algorithm="HS256")
 
 
 @dataclass
@@ -38,6 +33,12 @@ class Proving:
     api: Api
     database: asyncpg.Connection
     hub: Headers
+
+    async def run(self, username: str, run_id: str, *types: str) -> None:
+        """Makes a run of the user's, with events of these types."""
+        events = {"events": [{"type": each} for each in types]} if types else {}
+        found, body = await self.ask(self.hub, "POST", "/runs", {"username": username, "run_id": run_id, **events})
+        assert found == 201, body
 
     async def key(
         self, *may: str, users: list[str] | None = None, runs: list[str] | None = None, expires_at: float | None = None

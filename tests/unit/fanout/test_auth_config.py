@@ -256,7 +256,7 @@ async def test_watch_tokens() -> None:
 
     own = config(AUTH_HMAC_KEY=TEXT, WATCH_TOKEN_KEY=OTHER)
     made, rotated = config(AUTH_HMAC_KEY=TEXT), config(AUTH_HMAC_KEY=OTHER, AUTH_HMAC_PREVIOUS_KEY=TEXT)
-    alone = config(WATCH_TOKEN_KEY=OTHER)
+    alone, replaced = config(WATCH_TOKEN_KEY=OTHER), config(WATCH_TOKEN_KEY=TEXT, WATCH_TOKEN_PREVIOUS_KEY=OTHER)
     texts = [minted(each.watch_key) for each in (own, made, rotated)]
 
     assert own.watch_key == OTHER.encode()
@@ -267,6 +267,9 @@ async def test_watch_tokens() -> None:
     assert await takes(verifier(alone), *texts, token(signer("HS256"), claims(iss="runfeed"))) == [
         True, False, False, False
     ]  # fmt: skip
+    assert await takes(verifier(replaced), *texts, minted(replaced.watch_key)) == [True, False, False, True]
+    assert replaced.watch_key == SECRET
+    assert wrong(AUTH_HMAC_KEY=TEXT, WATCH_TOKEN_PREVIOUS_KEY=OTHER).variable == "WATCH_TOKEN_PREVIOUS_KEY"
     assert config(AUTH_PUBLIC_KEY=EC.pem(), AUTH_ISSUER=ISSUER).watch_key is None
 
 
@@ -306,7 +309,14 @@ def test_hosts_and_proxies() -> None:
 
 def test_repr() -> None:
     """Whoever prints a configuration sees no secret."""
-    shown = repr(config(AUTH_HMAC_KEY=TEXT, AUTH_HMAC_PREVIOUS_KEY=OTHER, WATCH_TOKEN_KEY="third-" * 8))
+    shown = repr(
+        config(
+            AUTH_HMAC_KEY=TEXT,
+            AUTH_HMAC_PREVIOUS_KEY=OTHER,
+            WATCH_TOKEN_KEY="third-" * 8,
+            WATCH_TOKEN_PREVIOUS_KEY="third-" * 9,
+        )
+    )
 
     assert not any(secret in shown for secret in (TEXT, OTHER, "third", "hmac", "watch_key"))
 
@@ -315,6 +325,6 @@ def test_documented() -> None:
     """Every variable is documented once, and those that are secrets are among them."""
     names = [name for name, _, _ in DOCUMENTED]
 
-    assert len(names) == len(set(names)) == 10
+    assert len(names) == len(set(names)) == 11
     assert set(names) > SECRETS
     assert all(meaning for _, _, meaning in DOCUMENTED)

@@ -5,6 +5,8 @@ import pytest
 from deploy.local.environment import Environment
 from deploy.local.errors import LocalError
 from deploy.local.run import Stores, banner
+from orchestrator_api.auth_config import AuthConfig, AuthConfigError
+from tests.support.proving import HMAC_KEY
 
 STORES = Stores(
     "postgresql://runfeed:secret@127.0.0.1:5432/runfeed", "redis://:secret@127.0.0.1:6379/0", "PostgreSQL", "Valkey"
@@ -31,10 +33,36 @@ def test_tokens() -> None:
     assert "watch-token" not in banner(Environment.from_env({"AUTH_JWKS_URL": "https://id.example/keys"}), STORES)
 
 
-@pytest.mark.parametrize("bind", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
-def test_loopback_needs_no_key(bind: str) -> None:
-    """On loopback nobody else comes."""
-    Environment.from_env({"BIND": bind}).check_bind()
+BINDS = (
+    *("127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST", "::ffff:127.0.0.1", "::1%lo", "[::1]"),
+    *("localhost.", "a.localhost", "0.0.0.0", "::", "::ffff:192.0.2.1", "fe80::1%lo", "192.0.2.1", "host.example"),
+)
+GIVEN: tuple[dict[str, str], ...] = (
+    {},
+    {"AUTH_HMAC_KEY": HMAC_KEY},
+    {"AUTH_HMAC_KEY": " "},
+    {"WATCH_TOKEN_KEY": HMAC_KEY},
+    {"AUTH_JWKS_URL": "https://id.example/keys", "AUTH_ISSUER": "https://id.example"},
+    {"ALLOW_INSECURE_USERNAME": "1"},
+    {"ALLOW_INSECURE_USERNAME": " 1 "},
+    {"ALLOW_INSECURE_USERNAME": "0"},
+)
+
+
+@pytest.mark.parametrize("bind", BINDS)
+def test_as_the_services_decide(bind: str) -> None:
+    """Who is asked for proof, and where nobody starts without a key, is as the services have it; we import neither."""
+    for given in GIVEN:
+        environment = Environment.from_env({"BIND": bind, **given})
+        try:
+            config = AuthConfig.from_env(given, bind)
+        except AuthConfigError:  # of BIND: nothing else is wrong
+            with pytest.raises(LocalError):
+                environment.check_bind()
+            assert not environment.proven
+        else:
+            environment.check_bind()
+            assert (environment.proven, environment.mints) == (not config.insecure, config.watch_key is not None)
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0", "192.0.2.1", "::", "host.example"])

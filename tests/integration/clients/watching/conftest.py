@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
@@ -15,23 +13,12 @@ from tests.support.ports import steady_port
 from tests.support.processes import services
 from tests.support.proxy import Proxy
 
-if TYPE_CHECKING:
-    from tests.support.databases import PostgresServer
-
 
 @pytest.fixture(scope="module")  # no longer: other modules' hubs would hear its beacons on the shared Redis
-def places(postgres: PostgresServer, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+def places(modules_database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     """Where they are, and the environment that they have."""
-    from orchestrator_api.migrate import migrate
-    from tests.support.databases import create, drop
-
-    name = asyncio.run(create(postgres))
-    asyncio.run(migrate(postgres.url(name)))
-    try:
-        with services(postgres.url(name), redis_url, tmp_path_factory.mktemp("watching"), FANOUT_DRAIN="0") as environ:
-            yield Places(environ)
-    finally:
-        asyncio.run(drop(postgres, name))
+    with services(modules_database_url, redis_url, tmp_path_factory.mktemp("watching"), FANOUT_DRAIN="0") as environ:
+        yield Places(environ)
 
 
 @pytest.fixture

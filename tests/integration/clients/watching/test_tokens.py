@@ -107,6 +107,38 @@ async def test_token(serve: Serve) -> None:
     assert not any("bearer" in request.headers.get("Sec-WebSocket-Protocol", "") for request in server.asked)
 
 
+async def test_one_renewal_for_all(serve: Serve) -> None:
+    """Whoever is refused with the same token, and however much later, goes on with the one token that replaced it."""
+    asks = 6  # the machine's, three readers' that look on at the same run, and two for a history
+
+    async def speak(socket: web.WebSocketResponse, _: int) -> None:
+        await socket.send_json(END)
+        await socket.receive()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if (token := token_of(request)) != "t1":
+            shown.add(token)
+            return await hub(request)
+        refused.append(request)
+        if len(refused) == 1:
+            await eventually(lambda: len(refused) == asks)
+        else:
+            await eventually(lambda: "t2" in shown)
+        return web.json_response({"code": "token_expired"}, status=401)
+
+    refused: list[web.Request] = []
+    shown: set[str | None] = set()
+    hub, keeper = Hub(speak), Keeper()
+    server = await serve(answer)
+    async with Runfeed("alice", server.base, server.base, get_token=keeper) as feed:
+        watched = asyncio.gather(*(ids(feed.run("r1")) for _ in range(4)))
+        read = asyncio.gather(*(feed.history("r1") for _ in range(2)))
+        assert await watched == [[1, 2]] * 4
+        assert [[event["id"] for event in events] for events in await read] == [[1]] * 2
+
+    assert (keeper.given, shown) == (["t1", "t2"], {"t2"})
+
+
 async def test_expiring(serve: Serve) -> None:
     """A token that runs out is renewed on the open socket, as often as it takes: it is the same socket to the end."""
 

@@ -19,8 +19,6 @@ from tests.support.proving import operate, proving, token
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.databases import PostgresServer
-
 SECONDS = 1.5  # for which a token lasts here
 
 
@@ -37,18 +35,10 @@ class Guarded(Places):
 
 
 @pytest.fixture(scope="module")
-def guarded(postgres: PostgresServer, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def guarded(modules_database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """Services that ask who comes."""
-    from orchestrator_api.migrate import migrate
-    from tests.support.databases import create, drop
-
-    name = asyncio.run(create(postgres))
-    asyncio.run(migrate(postgres.url(name)))
-    try:
-        with proving(postgres.url(name), redis_url, tmp_path_factory.mktemp("guarded"), FANOUT_DRAIN="0") as environ:
-            yield Guarded(environ)
-    finally:
-        asyncio.run(drop(postgres, name))
+    with proving(modules_database_url, redis_url, tmp_path_factory.mktemp("guarded"), FANOUT_DRAIN="0") as environ:
+        yield Guarded(environ)
 
 
 class Issuer:

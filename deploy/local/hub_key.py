@@ -1,0 +1,86 @@
+"""The hub's API key where ./dev run makes it itself: good while the stack stands, and in nobody's environment but the
+hub's."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+
+from deploy.local.environment import Environment
+from deploy.local.errors import LocalError
+from deploy.local.place import CHECKOUT
+from deploy.local.process import spawn, stop
+from deploy.local.supervise import Supervisor, ending
+
+VARIABLE = "FANOUT_HISTORY_KEY"
+NAME = "./dev run"  # of the key, for people
+MAKE_SECONDS = 60.0  # a command takes 0.5 s
+REVOKE_SECONDS = 10.0  # the same, of a database that may be gone by then
+KILL_SECONDS = 5.0  # for a killed command to be gone
+
+
+@contextlib.contextmanager
+def hub_key(environment: Environment, environ: Mapping[str, str], supervisor: Supervisor) -> Iterator[dict[str, str]]:
+    """What the hub's environment is to have beside `environ`; nothing where no key is needed, or one is given.
+
+    The key has no end, as nobody knows how long a stack stands. It is revoked when the services have been stopped, and
+    that of a stack which was killed before the next one is made.
+    """
+    if not environment.proven or environ.get(VARIABLE):
+        yield {}
+        return
+    name = name_of(environment)
+    for key_id in left_behind(_keys(environ, supervisor, "list"), name):
+        _keys(environ, supervisor, "revoke", key_id)
+    key = _keys(environ, supervisor, "create", "--may", "hub", "--name", name).strip()
+    try:
+        yield {VARIABLE: key}
+    finally:
+        supervisor.stop()
+        key_id = key.split("_")[1]
+        try:
+            _keys(environ, None, "revoke", key_id)
+        except LocalError as error:
+            supervisor.say(f"the hub's key {key_id} is left, until the next ./dev run: {error}")
+
+
+def name_of(environment: Environment) -> str:
+    """The key's name, which no other stack's key has while we hold our data directory or our ports."""
+    if environment.database_url is None:
+        return NAME
+    return f"{NAME} on {socket.gethostname()[:32]}:{environment.ports['API_PORT']}"
+
+
+def left_behind(listed: str, name: str) -> list[str]:
+    """The ids of the hub's keys of this name in what `keys list` says: id, may, users, runs, made, ends, name."""
+    rows = [line.split(maxsplit=6) for line in listed.splitlines()]
+    return [row[0] for row in rows if len(row) == 7 and (row[1], row[6]) == ("hub", name)]
+
+
+def _keys(environ: Mapping[str, str], supervisor: Supervisor | None, *words: str) -> str:
+    """What `keys ..` says. supervisor: passes output on meanwhile, and ends us when a signal comes; None: none does.
+
+    Raises LocalError when it fails or takes too long.
+    """
+    command = [sys.executable, "-m", "orchestrator_api", "keys", *words]
+    with tempfile.TemporaryFile() as output:
+        process = spawn(command, output=output, environ=environ, cwd=CHECKOUT)
+        try:
+            if supervisor is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(REVOKE_SECONDS)
+            else:
+                deadline = time.monotonic() + MAKE_SECONDS
+                while process.poll() is None and time.monotonic() < deadline:
+                    supervisor.pump(MAKE_SECONDS)  # SIGCHLD wakes us
+        finally:
+            code = stop(process, ((signal.SIGKILL, KILL_SECONDS),)) if process.poll() is None else process.returncode
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+    if code != 0:
+        raise LocalError(f"keys {words[0]} {ending(code)}: {said.strip()}")
+    return said

@@ -1,0 +1,60 @@
+"""deploy/local/hub_key.py: which keys a killed stack has left behind, and what becomes of one at the end."""
+
+import socket
+
+import pytest
+
+from deploy.local import hub_key
+from deploy.local.environment import Environment
+from deploy.local.errors import LocalError
+from deploy.local.place import CHECKOUT
+from deploy.local.supervise import Supervisor
+
+LISTED = """\
+id                may    users  runs  made                  ends   name
+1111111111111111  hub    any    any   2026-11-22T18:00:00Z  never  ./dev run
+2222222222222222  hub    any    any   2026-11-22T18:00:00Z  never  ./dev run on here:8081
+3333333333333333  hub    any    any   2026-11-22T18:00:00Z  never
+4444444444444444  write  any    any   2026-11-22T18:00:00Z  never  ./dev run
+5555555555555555  hub    any    any   2026-11-22T18:00:00Z  never  production ./dev run
+"""
+PROVEN = {"AUTH_HMAC_KEY": "k"}
+
+
+def test_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key is ours by its right and its name; in a database that others use, by our machine and port as well."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "here")
+    given = {**PROVEN, "DATABASE_URL": "postgresql://there/d"}
+
+    for environ, ours in (
+        (PROVEN, ["1111111111111111"]),
+        (given, ["2222222222222222"]),
+        (given | {"API_PORT": "9081"}, []),
+    ):
+        assert hub_key.left_behind(LISTED, hub_key.name_of(Environment.from_env(environ))) == ours
+
+
+@pytest.mark.parametrize("given", [{}, {"FANOUT_HISTORY_KEY": "rfk_x", **PROVEN}])
+def test_none_is_made(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without tokens a hub needs no key, and one that was given is used."""
+    monkeypatch.setattr(hub_key, "_keys", lambda *_: pytest.fail("a command was called"))
+    with hub_key.hub_key(Environment.from_env(given), given, Supervisor(CHECKOUT)) as names:
+        assert names == {}
+
+
+def test_database_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that cannot be revoked at the end is named, without its secret, and is no error."""
+    key_id = "6" * 16
+
+    def keys(_: object, supervisor: object, *words: str) -> str:
+        if supervisor is None:
+            raise LocalError("no database")
+        return LISTED if words == ("list",) else f"rfk_{key_id}_secret\n"
+
+    written: list[bytes] = []
+    monkeypatch.setattr(hub_key, "_keys", keys)
+    supervisor = Supervisor(CHECKOUT, written.append)
+    with hub_key.hub_key(Environment.from_env(PROVEN), PROVEN, supervisor) as names:
+        assert names == {"FANOUT_HISTORY_KEY": f"rfk_{key_id}_secret"}
+
+    assert written == [f"the hub's key {key_id} is left, until the next ./dev run: no database\n".encode()]
