@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -24,6 +24,7 @@ from .guest import Guest
 from .handshake import CLOSE_CODES, TOO_MANY_MESSAGES, problem
 from .peers import counted_as
 from .pings import Expiries
+from .tokens import Principal
 from .verify import Verification, keys_away
 
 if TYPE_CHECKING:
@@ -91,9 +92,9 @@ class Guard:
         if guest.task is not None:
             guest.task.cancel()
             guest.task = None
-        if guest.username:
-            self._users.remove(guest.username)
-            guest.username = ""
+        if guest.seat is not None:
+            self._users.remove(guest.seat)
+            guest.seat = None
         self._expiries.drop(connection, guest.ends)
         guest.principal = None
         guest.forget()
@@ -167,11 +168,11 @@ class Guard:
     def _seat(self, connection: Connection) -> Refusal | None:
         """Count the socket as its user's, once, as soon as that is known."""
         guest, username = connection.guest, connection.admission.username
-        if guest is None or guest.username or not username:
+        if guest is None or guest.seat is not None or not username:
             return None
-        self._users.add(username)
-        guest.username = username
-        if self._users.over(username):
+        guest.seat = _seat_of(username, guest.principal)
+        self._users.add(guest.seat)
+        if self._users.over(guest.seat):
             return self._limited("user", _busy(429, "too_many_sockets", "username"))
         return None
 
@@ -331,6 +332,13 @@ def _each(end: Callable[[Connection], None], connections: Iterable[Connection]) 
         except Exception:
             log.exception("fanout.end_failed")
             connection.transport.abort()
+
+
+def _seat_of(username: str, principal: Principal | None) -> Hashable:
+    """What a socket counts as. Guests who were shown some runs take no place of the user's own sockets."""
+    if principal is None or principal.runs is None:
+        return username
+    return username, principal.token_id or principal.runs
 
 
 def _busy(status: int, code: str, of: str = "") -> Refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 
 from websockets.frames import Frame, Opcode
 
@@ -15,7 +16,7 @@ class Guest:
 
     Attributes:
         address: what it is counted as; "": not yet.
-        username: in whose count of sockets it is; "": in nobody's.
+        seat: what its socket counts as; None: it has none.
         principal: whose token it has.
         task: the verification that is under way.
         by_ticket: it is a ticket that is verified.
@@ -23,10 +24,11 @@ class Guest:
         warned: it was told that its token has expired.
     """
 
-    __slots__ = ("_messages", "_part", "address", "by_ticket", "ends", "principal", "task", "username", "warned")
+    __slots__ = ("_messages", "_part", "address", "by_ticket", "ends", "principal", "seat", "task", "warned")
 
     def __init__(self) -> None:
-        self.address = self.username = ""
+        self.address = ""
+        self.seat: Hashable | None = None
         self.principal: Principal | None = None
         self.task: asyncio.Task[None] | None = None
         self.by_ticket = self.warned = False

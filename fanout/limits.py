@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Final
 
 MINUTE: Final = 60.0
@@ -12,20 +13,20 @@ class Counts:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._counts: dict[str, int] = {}
+        self._counts: dict[Hashable, int] = {}
 
     def __len__(self) -> int:
         return len(self._counts)
 
-    def of(self, name: str) -> int:
+    def of(self, name: Hashable) -> int:
         """How many there are of this name."""
         return self._counts.get(name, 0)
 
-    def add(self, name: str) -> None:
+    def add(self, name: Hashable) -> None:
         """One more."""
         self._counts[name] = self._counts.get(name, 0) + 1
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: Hashable) -> None:
         """One less of those that were added."""
         left = self._counts[name] - 1
         if left:
@@ -33,7 +34,7 @@ class Counts:
         else:
             del self._counts[name]
 
-    def over(self, name: str, times: int = 1) -> bool:
+    def over(self, name: Hashable, times: int = 1) -> bool:
         """There are more than `times` the limit."""
         return 0 < self.most * times < self.of(name)
 

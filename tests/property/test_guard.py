@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Hashable
 from typing import Any
 
 from hypothesis import event, given, settings
@@ -112,19 +113,22 @@ class Player:
 def consistent(standing: Standing) -> None:
     """What is counted is what there is, and nobody whose token was not verified is anywhere."""
     judge = standing.hub.guard
-    seated = 0
+    seats: Counter[Hashable] = Counter()
     counted: Counter[str] = Counter()
     for connection in standing.hub.connections:
         guest = connection.guest
         assert guest is not None
         if connection.state in (OPEN, WAITING) and guest.task is None:
             assert guest.principal is not None
-            assert guest.username == connection.admission.username == guest.principal.username
+            assert connection.admission.username == guest.principal.username
+            assert guest.seat is not None
         if connection.state in (AUTH, CLOSING):
-            assert guest.username == ""
-        seated += guest.username != ""
+            assert guest.seat is None
+        if guest.seat is not None:
+            seats[guest.seat] += 1
         counted[guest.address] += 1
-    assert seated == sum(judge._users.of(name) for name in ("alice", "bob"))
+    assert {seat: judge._users.of(seat) for seat in seats} == seats
+    assert len(judge._users) == len(seats)
     del counted[""]
     assert judge._addresses.of("") == 0
     assert {name: judge._addresses.of(name) for name in counted} == counted

@@ -35,6 +35,17 @@ async def test_sockets_of_a_user() -> None:
         assert standing.hub.metrics.limited == {"user": 3}
 
 
+async def test_guests_take_no_place_of_the_user() -> None:
+    """Whoever has a token for some runs only has places of their own, each token its own: the owner is let in."""
+    async with Standing(auth=auth(), sockets_per_user=1) as standing:
+        for jti in ("g1", "g2"):
+            await opened(standing, run_ids=["r1"], jti=jti)
+            second = standing.connect("/ws", bearer(run_ids=["r1"], jti=jti))[1]
+            assert (await answered(second)).startswith(b"HTTP/1.1 429 ")
+        await opened(standing)
+        assert len(standing.hub.sockets) == 3
+
+
 async def test_sockets_of_an_address() -> None:
     """One more connection of an address is 429, whatever it claims to come from; of IPv6 a /64 is one address."""
     for mine, others in (("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8:0:1::1")):
