@@ -18,6 +18,7 @@ from typing import Any, Final
 import structlog
 
 from . import admin, descriptors, pings
+from .auth_config import masked
 from .deliver import Connection
 from .door import restarting
 from .errors import SettingsError, StageEnded
@@ -25,7 +26,7 @@ from .history import History
 from .hub import Hub
 from .metrics import HubCollector, Metrics, registry
 from .route import Router
-from .settings import Settings, masked
+from .settings import Settings
 from .subscribe import Subscription
 
 BACKLOG: Final = 4096  # connections that the kernel holds while the loop is busy; a reconnect storm is thousands
@@ -223,10 +224,10 @@ async def _listening(hub: Hub) -> AsyncIterator[tuple[asyncio.Server, int]]:
 @asynccontextmanager
 async def _administered(state: admin.State, collector: HubCollector, settings: Settings) -> AsyncIterator[int]:
     try:
-        context = admin.served(state, registry(collector), settings.bind, settings.admin_port)
+        context = admin.served(state, registry(collector), settings.admin_bind, settings.admin_port)
         port = await context.__aenter__()
     except OSError as exc:
-        raise _taken("FANOUT_ADMIN_PORT", settings.bind, settings.admin_port, exc) from exc
+        raise _taken("FANOUT_ADMIN_PORT", settings.admin_bind, settings.admin_port, exc) from exc
     try:
         yield port
     finally:

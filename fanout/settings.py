@@ -15,7 +15,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from .auth_config import AuthConfig, AuthConfigError
+from .auth_config import AuthConfig, AuthConfigError, masked
 from .errors import SettingsError
 
 HISTORY_KEY = "FANOUT_HISTORY_KEY"  # a secret
@@ -133,19 +133,20 @@ def _setting(variable: str, default: str, parse: Callable[[str], Any], meaning: 
     return field(default=value, metadata=metadata, repr=shown)
 
 
-def masked(text: str) -> str:
-    """`text` for an error line: what stands before an @ in a URL may be a password."""
-    return re.sub(r"//\S*@", "//***@", text)
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the operator decided; see `documented()` for the meaning of each."""
 
-    bind: str = _setting("BIND", "127.0.0.1", _bind, "address to listen on, both ports; `0.0.0.0` in a container")
+    bind: str = _setting("BIND", "127.0.0.1", _bind, "address to listen on; `0.0.0.0` in a container")
     port: int = _setting("FANOUT_PORT", "8085", _port, "port of the sockets; `PORT` stands in when it is not set")
     admin_port: int = _setting(
         "FANOUT_ADMIN_PORT", "8086", _port, "port of health, readiness, metrics and stats; not for the public"
+    )
+    admin_bind: str = _setting(
+        "ADMIN_BIND",
+        "127.0.0.1",
+        _bind,
+        "address of the admin port, which asks nobody who they are: at most one of a private network, for who scrapes",
     )
     reuse_port: bool = _setting(
         "FANOUT_REUSE_PORT",

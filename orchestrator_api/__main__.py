@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -10,7 +9,7 @@ import asyncpg
 import uvloop
 
 from orchestrator_api import __version__, commands, crash, logs, migrate, store
-from orchestrator_api.auth_config import DOCUMENTED, SECRETS
+from orchestrator_api.auth_config import DOCUMENTED, SECRETS, masked
 from orchestrator_api.errors import StartError
 from orchestrator_api.serve import serve
 from orchestrator_api.settings import Settings
@@ -39,7 +38,7 @@ async def _new_epoch(settings: Settings, _: argparse.Namespace) -> None:
 async def _check_config(settings: Settings, said: argparse.Namespace) -> None:
     for name, _, _ in (*Settings.documented(), *DOCUMENTED):
         text = " ".join(os.environ.get(name, "").split())  # on one line, as a PEM is not
-        value = "***" if text and name in SECRETS else re.sub(r"//\S*@", "//***@", text)
+        value = "***" if text and name in SECRETS else masked(text)
         print(f"{name} = {value or '(default)'}")  # noqa: T201 - a command's answer
 
 

@@ -79,6 +79,11 @@ DOCUMENTED: Final = (
 _HMAC: Final = get_default_algorithms()["HS256"]
 
 
+def masked(text: str) -> str:
+    """Returns a setting's value as it may be shown: without a URL's passwords, before an @ or in the query."""
+    return re.sub(r"(?i)([?&][a-z]*passw[a-z]*=)[^&\s]*", r"\1***", re.sub(r"//\S*@", "//***@", text))
+
+
 class AuthConfigError(ValueError):
     """A variable breaks its rule. The text is one line for the operator, and holds no secret."""
 

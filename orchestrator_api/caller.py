@@ -80,6 +80,10 @@ class Caller:
         if self.partial:
             raise Forbidden("username", "is for this caller in part only: name runs")
 
+    def no_later_than(self, until: float) -> float:
+        """Returns when what the caller gives away ends, if it is to end then: unix seconds."""
+        return until
+
     def check_everything(self) -> None:
         """Raises Forbidden when not everything of everybody is for the caller."""
         raise Forbidden(None, "this is for API keys that were made for all users and all runs")
@@ -170,6 +174,10 @@ class Machine(Caller):
     def partial(self) -> bool:
         """True when the key is for some runs."""
         return self.key.runs is not None
+
+    def no_later_than(self, until: float) -> float:
+        """Returns that, or when the key itself ends: what it gave does not outlive it."""
+        return until if self.key.expires_at is None else min(until, self.key.expires_at)
 
     def check_everything(self) -> None:
         """Raises Forbidden when the key has a scope."""

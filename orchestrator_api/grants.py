@@ -51,7 +51,7 @@ class Grants:
             _only(said, ("username", "run_ids"))
             username, run_ids = await self._for_whom(request, said)
             issued_at, token_id = time.time(), None
-            expires_at = issued_at + SESSION_S
+            expires_at = request.caller.no_later_than(issued_at + SESSION_S)
         ticket = "rft_" + secrets.token_urlsafe(32)
         session = (username, run_ids, expires_at, issued_at, token_id)
         await self._reader.fetch("add_ticket", digest_of(ticket), TICKET_S, request.headers.get("Origin"), *session)
@@ -86,6 +86,7 @@ class Grants:
             raise BadRequest("ttl", f"must be seconds, a whole number from {WATCH_S[0]} to {WATCH_S[2]}")
         username, run_ids = await self._for_whom(request, said)
         now = time.time()
+        ttl = request.caller.no_later_than(now + ttl) - now
         token = tokens.mint(self._watch_key, username=username, runs=run_ids, audience=self._audience, now=now, ttl=ttl)
         return json_response({"token": token, "expires_at": now + ttl}, status=201, headers=NO_STORE)
 

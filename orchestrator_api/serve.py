@@ -141,7 +141,9 @@ async def listening(
         if error.errno == errno.EADDRINUSE:
             share = "" if reuse_port is None else ", or API_REUSE_PORT=1 in all that are to share it (of one user)"
             raise StartError(f"port {port} is in use: set {variable} to another{share}") from None
-        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}: see BIND and {variable}") from None
+        raise StartError(
+            f"cannot listen on {host}:{port}: {error.strerror}: see {variable}, and BIND or ADMIN_BIND"
+        ) from None
     for listener in server.sockets:
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: also ends a peer that reads nothing (a window of 0)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_S))
@@ -252,7 +254,7 @@ async def _listen(
 ) -> tuple[Listener, Listener]:
     """Opens both ports until the stack ends."""
     return (
-        await stack.enter_async_context(listening(admin, settings.bind, settings.admin_port, "API_ADMIN_PORT")),
+        await stack.enter_async_context(listening(admin, settings.admin_bind, settings.admin_port, "API_ADMIN_PORT")),
         await stack.enter_async_context(
             listening(api, settings.bind, settings.port, "API_PORT", reuse_port=settings.reuse_port, crowd=crowd)
         ),

@@ -9,7 +9,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from orchestrator_api.addresses import websocket_url
-from orchestrator_api.auth_config import AuthConfig, AuthConfigError
+from orchestrator_api.auth_config import AuthConfig, AuthConfigError, masked
 from orchestrator_api.errors import StartError
 
 HOLD_PASSWORDS = ("DATABASE_URL", "REDIS_URL")  # not to be seen in the repr
@@ -101,9 +101,14 @@ class Settings:
         "Redis or Valkey; only a hint goes through it, so it may be away",
         _url("redis", "rediss", "unix"),
     )
-    bind: str = _setting("BIND", "127.0.0.1", "address of all ports; 0.0.0.0 in a container image")
+    bind: str = _setting("BIND", "127.0.0.1", "address to listen on; 0.0.0.0 in a container image")
     port: int = _setting("API_PORT", 8081, "the API's port; PORT stands in for it", _port)
     admin_port: int = _setting("API_ADMIN_PORT", 8082, "port of /metrics, /healthz, /readyz: not for the public", _port)
+    admin_bind: str = _setting(
+        "ADMIN_BIND",
+        "127.0.0.1",
+        "address of the admin port, which asks nobody who they are: at most one of a private network, for who scrapes",
+    )
     reuse_port: bool = _setting(
         "API_REUSE_PORT",
         False,
@@ -172,7 +177,7 @@ class Settings:
             try:
                 values[each.name] = each.metadata["parse"](text)
             except ValueError as error:
-                shown = re.sub(r"//\S*@", "//***@", text)
+                shown = masked(text)
                 raise StartError(f"{name} {error}, not {shown!r}") from None
         settings = cls(**values)
         try:

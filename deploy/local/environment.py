@@ -25,7 +25,7 @@ DEFAULT_DATA = ".data"  # below the checkout, git-ignored
 
 @dataclass(frozen=True)
 class Environment:
-    """Ports by name, the address that they are bound to, the stores that were given and the data directory.
+    """Ports by name, the addresses that they are bound to, the stores that were given and the data directory.
 
     processes: how many there are of each service. All share its public port, and process i, from 0, has the admin port
     plus 10 * i.
@@ -33,6 +33,7 @@ class Environment:
 
     ports: Mapping[str, int]
     bind: str
+    admin_bind: str
     database_url: str | None
     redis_url: str | None
     data: Path
@@ -45,6 +46,7 @@ class Environment:
         return cls(
             ports={name: _port(environ, name, default) for name, default in PORTS.items()},
             bind=environ.get("BIND") or DEFAULT_BIND,
+            admin_bind=environ.get("ADMIN_BIND") or DEFAULT_BIND,
             database_url=environ.get("DATABASE_URL") or None,
             redis_url=environ.get("REDIS_URL") or None,
             data=CHECKOUT / (environ.get("RUNFEED_DATA") or DEFAULT_DATA),
@@ -77,15 +79,19 @@ class Environment:
                 " or ALLOW_INSECURE_USERNAME=1 to let everybody be whoever they say they are"
             )
 
-    @property
-    def host(self) -> str:
-        """Where we reach the services ourselves."""
-        loopback = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
-        return loopback.get(self.bind, self.bind)
+    def host(self, port: str) -> str:
+        """Where we reach the port of this name ourselves."""
+        bind = self._bound(port)[1]
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
+
+    def _bound(self, port: str) -> tuple[str, str]:
+        """The variable that says what the port of this name is bound to, and what it says."""
+        return ("ADMIN_BIND", self.admin_bind) if port.endswith("_ADMIN_PORT") else ("BIND", self.bind)
 
     def url(self, port: str, path: str = "", scheme: str = "http", process: int = 0) -> str:
         """A URL of the service whose port has this name: url("API_PORT", "/readyz")."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = self.host(port)
+        host = f"[{host}]" if ":" in host else host
         return f"{scheme}://{host}:{self.port(port, process)}{path}"
 
     def port(self, name: str, process: int) -> int:
@@ -114,20 +120,21 @@ class Environment:
         if port > 65535:
             raise LocalError(f"{shown} is {port}; it must be a port, 1 to 65535: set {name} to a lower one")
         what = f"port {port}" if shown == name else f"port {port} ({shown})"
-        family = socket.AF_INET6 if ":" in self.bind else socket.AF_INET
+        variable, bind = self._bound(name)
+        family = socket.AF_INET6 if ":" in bind else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             # As the services do: a port that only has old connections in TIME_WAIT is free. But never shared, not even
             # with --processes: what listens there already is another stack.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((self.bind, port))
+                probe.bind((bind, port))
                 probe.listen(1)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     raise LocalError(
                         f"{what} is in use; stop what listens there, or set {name} to another port"
                     ) from None
-                raise LocalError(f"cannot listen on BIND={self.bind}, {shown}={port}: {error.strerror}") from None
+                raise LocalError(f"cannot listen on {variable}={bind}, {shown}={port}: {error.strerror}") from None
 
     def for_services(self, database_url: str, redis_url: str, *, terminal: bool, bin_dir: Path) -> dict[str, str]:
         """The environment of the Procfile's commands: every name that the services read for where they are.
@@ -138,7 +145,7 @@ class Environment:
         environ = dict(self.given)
         environ.pop("PORT", None)  # it would stand in for a port that has a name here
         environ.update({name: str(port) for name, port in self.ports.items()})
-        environ.update(BIND=self.bind, DATABASE_URL=database_url, REDIS_URL=redis_url)
+        environ.update(BIND=self.bind, ADMIN_BIND=self.admin_bind, DATABASE_URL=database_url, REDIS_URL=redis_url)
         environ.setdefault("FANOUT_HISTORY_URL", self.url("API_PORT"))
         environ.setdefault("PYTHONUNBUFFERED", "1")  # a line is shown when it is said
         if terminal:

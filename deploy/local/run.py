@@ -156,7 +156,7 @@ def wait_until_ready(environment: Environment, supervisor: Supervisor) -> None:
 
 def readiness(environment: Environment, port: str, process: int = 0) -> str | None:
     """None when /readyz of this admin port answers 200, else what it answers."""
-    address = environment.host, environment.port(port, process)
+    address = environment.host(port), environment.port(port, process)
     connection = http.client.HTTPConnection(*address, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/readyz")

@@ -39,6 +39,7 @@ def clean_environ(**names: str) -> dict[str, str]:
         *PORT_NAMES,
         "PORT",
         "BIND",
+        "ADMIN_BIND",
         "API_REUSE_PORT",
         "FANOUT_REUSE_PORT",
         "DATABASE_URL",

@@ -118,6 +118,11 @@ async def test_beyond_loopback(start_hub: StartHub, peer: Connect, name: str) ->
         raw = await peer(port)
         raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert json.loads(split(await raw.everything())[2]) == {"status": "ok", "auth": "insecure-username"}
+    # The admin port asks nobody who they are, so it stays on 127.0.0.1: another address of this machine finds none.
+    _, writer = await asyncio.open_connection("127.0.0.2", hub.port)
+    writer.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.2", hub.admin_port)
     answers = []
     for _ in range(3):
         raw = await peer(hub)

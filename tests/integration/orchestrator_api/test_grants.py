@@ -201,6 +201,18 @@ async def test_watch_token(world: Proving) -> None:
     assert (await world.ask(bearer(forged), "GET", "/runs/a1"))[1]["code"] == "token_invalid"
 
 
+async def test_grants_end_with_their_key(world: Proving) -> None:
+    """What a key gives away does not outlive the key."""
+    ends = time.time() + 30
+    mint = await world.key("mint", users=["alice"], expires_at=ends)
+    _, said = await world.ask(mint, "POST", "/api/v1/watch-tokens", {"username": "alice", "ttl": 86_400})
+    _, given = await world.ask(mint, "POST", "/api/v1/tickets", {"username": "alice"})
+    _, session = await redeem(world, given["ticket"])
+
+    assert said["expires_at"] == pytest.approx(ends)
+    assert session["expires_at"] == pytest.approx(ends)
+
+
 async def test_answers_are_not_stored(world: Proving) -> None:
     """No cache keeps a ticket or a token."""
     for path, body in (("tickets", {"username": "alice"}), ("watch-tokens", {"username": "alice"})):

@@ -338,3 +338,12 @@ async def test_refused_bodies(world: Proving) -> None:
         for _ in range(3):
             async with session.post(world.api.url("/runs"), json={"username": "alice"}) as response:
                 assert response.status == 401
+
+
+async def test_admin_port_stays_on_loopback(migrated_database_url: str, redis_url: str) -> None:
+    """The admin port asks nobody who they are: it stays on 127.0.0.1 when the public one is bound to all addresses."""
+    async with proving(migrated_database_url, redis_url, BIND="0.0.0.0") as world:
+        _, writer = await asyncio.open_connection("127.0.0.2", world.api.service.port)
+        writer.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.2", world.api.service.admin_port)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from fanout.auth_config import DOCUMENTED, SECRETS, AuthConfig, AuthConfigError
+from fanout.auth_config import DOCUMENTED, SECRETS, AuthConfig, AuthConfigError, masked
 from fanout.tokens import API_ISSUER, TokenRefused, Verifier, mint
 from tests.support.issuers import AUDIENCE, ISSUER, NOW, SECRET, Signer, claims, signer, token
 
@@ -328,3 +328,18 @@ def test_documented() -> None:
     assert len(names) == len(set(names)) == 11
     assert set(names) > SECRETS
     assert all(meaning for _, _, meaning in DOCUMENTED)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgres://u:p@ss/w@h/x", "postgres://***@h/x"),
+        ("postgres://h/x?user=u&password=p", "postgres://h/x?user=u&password=***"),
+        ("redis://h/0?PASSWORD=p&x=1", "redis://h/0?PASSWORD=***&x=1"),
+        ("postgres://h/x?sslpassword=p", "postgres://h/x?sslpassword=***"),
+        ("8080", "8080"),
+    ],
+)
+def test_masked(text: str, shown: str) -> None:
+    """A password in a URL is not shown, wherever the URL has it."""
+    assert masked(text) == shown

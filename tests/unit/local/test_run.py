@@ -1,5 +1,7 @@
 """deploy/local/run.py: what ./dev run says when it is ready."""
 
+from pathlib import Path
+
 import pytest
 
 from deploy.local.environment import Environment
@@ -74,6 +76,17 @@ def test_beyond_loopback(bind: str) -> None:
         Environment.from_env({"BIND": bind}).check_bind()
     for names in ({"ALLOW_INSECURE_USERNAME": "1"}, {"AUTH_HMAC_KEY": "k"}, {"WATCH_TOKEN_KEY": "k"}):
         Environment.from_env({"BIND": bind, **names}).check_bind()
+
+
+def test_admin_ports_stay() -> None:
+    """The admin ports are on loopback, wherever the public ones are, unless ADMIN_BIND says otherwise."""
+    environment = Environment.from_env({"BIND": "192.0.2.1"})
+    assert environment.url("API_PORT") == "http://192.0.2.1:8081"
+    assert environment.url("API_ADMIN_PORT") == "http://127.0.0.1:8082"
+    given = Environment.from_env({"BIND": "::", "ADMIN_BIND": "0.0.0.0"})
+    assert given.url("FANOUT_PORT") == "http://[::1]:8085"
+    assert given.url("FANOUT_ADMIN_PORT") == "http://127.0.0.1:8086"
+    assert given.for_services("d", "r", terminal=False, bin_dir=Path("/"))["ADMIN_BIND"] == "0.0.0.0"
 
 
 def test_no_password() -> None:
