@@ -34,7 +34,8 @@ class State:
         connections, users: open sockets and distinct usernames among them.
         trace: what is remembered of one event.
         listening: the sockets' port is open.
-        revocations: the list of what was revoked: none (nothing can be), unknown (not read yet), live or old.
+        revocations: the list of what was revoked: none (nothing can be), unknown (not read yet), refused (the API does
+            not take our key), live or old.
         auth: how it is known who asks, and what a request may name as its Host.
     """
 
@@ -51,7 +52,7 @@ class State:
 
     def able(self) -> bool:
         """A new socket would see something: without Redis history still tells every second what there is."""
-        return (self.redis_live() or self.history() == "live") and self.revocations() != "unknown"
+        return (self.redis_live() or self.history() == "live") and self.revocations() not in ("unknown", "refused")
 
     def readiness(self) -> tuple[int, dict[str, Any]]:
         """Status and body of /readyz: 503 while draining, or when a new socket would see nothing."""
@@ -62,7 +63,7 @@ class State:
             "degraded": [
                 *([] if live else ["redis"]),
                 *(["history"] if history == "away" else []),
-                *(["revocations"] if self.revocations() in ("unknown", "old") else []),
+                *(["revocations"] if self.revocations() in ("unknown", "refused", "old") else []),
             ],
             "redis": "live" if live else "away",
             "history": history,

@@ -116,6 +116,7 @@ class History:
 
     Attributes:
         answering: the last question was answered; None: none was asked yet.
+        refused: the last answer was that our key is not taken.
     """
 
     def __init__(self, url: str, metrics: Metrics, key: str | None = None) -> None:
@@ -124,6 +125,7 @@ class History:
         self._key = key
         self._client: Client | None = None
         self.answering: bool | None = None
+        self.refused = False
 
     async def close(self) -> None:
         """Close its connections."""
@@ -189,6 +191,7 @@ class History:
             if status == 404 and call in ("run", "ticket"):
                 self._done(call, "unknown")
                 raise KeyError(path)
+            self._judged(status)
             if status != 200:
                 raise HistoryAway(f"answered {status}")
             result = msgspec.json.decode(answer, type=kind)
@@ -198,6 +201,12 @@ class History:
             raise HistoryAway(str(exc)) from exc
         self._done(call, "ok")
         return result
+
+    def _judged(self, status: int) -> None:
+        refused = status in (401, 403)
+        if refused and not self.refused:  # that does not pass by itself: somebody has to make another key
+            log.error("fanout.history_key_refused", status=status, see="FANOUT_HISTORY_KEY")
+        self.refused = refused
 
     def _done(self, call: str, outcome: str) -> None:
         self._metrics.history_asked(call, outcome)

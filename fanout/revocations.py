@@ -45,11 +45,13 @@ class RevocationList:
 
     @property
     def state(self) -> str:
-        """For readiness: none (there is no list), unknown (it was not read yet), old or live."""
+        """For readiness: none (there is no list), unknown (it was not read yet), refused (us), old or live."""
         if self._history is None:
             return "none"
         if self._known is None:
             return "unknown"
+        if self._history.refused:
+            return "refused"
         return "old" if self._clock() - self._read_at > STALE else "live"
 
     def revoked(self, principal: Principal) -> bool:

@@ -233,6 +233,19 @@ async def test_ready_with_the_list(
     late.stop()
 
 
+async def test_key_taken_back(running: Stack, redis_url: str, start_any_hub: StartAnyHub) -> None:
+    """A hub whose API key has ended cannot know what is revoked: it says so at once, and is not ready any more."""
+    key = await asyncio.to_thread(command, running.environ, "keys", "create", "--may", "hub")
+    late = start_any_hub(redis_url, FANOUT_DRAIN="0", **told(running) | {"FANOUT_HISTORY_KEY": key})
+    await eventually(late.ready, within=10)
+    await asyncio.to_thread(command, running.environ, "keys", "revoke", key.split("_")[1])
+
+    await eventually(lambda: late.admin("/readyz")[0] == 503, within=10)
+    assert "revocations" in json.loads(late.admin("/readyz")[1])["degraded"]
+    assert [line["level"] for line in late.events("fanout.history_key_refused")] == ["error"]
+    late.stop()
+
+
 async def test_health(running: Stack) -> None:
     """Health says that tokens are wanted, on both ports."""
     assert json.loads(running.hub.admin("/healthz")[1]) == {"status": "ok", "auth": "jwt"}

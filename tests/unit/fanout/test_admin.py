@@ -64,7 +64,13 @@ def test_beacon_age() -> None:
 
 @pytest.mark.parametrize(
     ("revocations", "status", "degraded"),
-    [("none", 200, []), ("live", 200, []), ("old", 200, ["revocations"]), ("unknown", 503, ["revocations"])],
+    [
+        ("none", 200, []),
+        ("live", 200, []),
+        ("old", 200, ["revocations"]),
+        ("unknown", 503, ["revocations"]),
+        ("refused", 503, ["revocations"]),
+    ],
 )
 def test_what_was_revoked(revocations: str, status: int, degraded: list[str]) -> None:
     """Nobody is ready who has not read what was revoked; an old list is named, and holds."""

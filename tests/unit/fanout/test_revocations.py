@@ -136,6 +136,15 @@ async def test_away(listed: Listed) -> None:
     assert listed.list.state == "live"
 
 
+async def test_refused(listed: Listed) -> None:
+    """When the API does not take the hub's key nobody knows what was revoked: that is said, and what is known holds."""
+    listed.past.revoked.append(Revocation(username="alice", before=5.0))
+    await listed.list.read()
+    listed.past.refused = True
+
+    assert (listed.holds(), listed.list.state) == (True, "refused")
+
+
 async def test_once_a_day(listed: Listed) -> None:
     """Once a day the list is made anew: what history has forgotten since is forgotten here."""
     listed.past.revoked.append(Revocation(token_id="old"))
