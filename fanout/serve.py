@@ -11,17 +11,20 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from time import time
 from typing import Any, Final
 
 import structlog
 
-from . import admin, descriptors, pings
+from . import admin, pings
 from .auth_config import masked
 from .deliver import Connection
+from .descriptors import affordable
 from .door import restarting
 from .errors import SettingsError, StageEnded
+from .guard import SPARE
 from .history import History
 from .hub import Hub
 from .metrics import HubCollector, Metrics, registry
@@ -32,6 +35,9 @@ from .subscribe import Subscription
 BACKLOG: Final = 4096  # connections that the kernel holds while the loop is busy; a reconnect storm is thousands
 LOOK: Final = 0.02  # seconds between looks whether we are ready to share a port; a start takes some 10 ms
 WARN: Final = 600.0  # seconds between two warnings that usernames are believed
+# Files beside the sockets: those that are still being refused, Redis, history's connections (32), the issuer's, the
+# admin port's, listeners, logs, and the name service.
+OTHER_FILES: Final = SPARE + 96
 DRAIN_STEP: Final = 0.05  # seconds between two slices of a drain
 _WORDS: Final = {None: "unknown", True: "live", False: "away"}
 log = structlog.stdlib.get_logger("fanout")
@@ -45,7 +51,7 @@ async def serve(settings: Settings) -> None:
         BaseExceptionGroup: a stage died; nothing is drained then, the process is not to be trusted.
     """
     stopping = _stop_signals()
-    settings = descriptors.fitted(settings)
+    settings = _fitted(settings)
     metrics = Metrics()
     router = Router(judged=settings.history_url is not None, hold=settings.hold)
     url, key = settings.history_url, settings.history_key
@@ -98,6 +104,15 @@ class _Stopping:
 
     async def wait(self) -> None:
         await self._first.wait()
+
+
+def _fitted(settings: Settings) -> Settings:
+    """The settings with as many sockets as there can be."""
+    wanted = settings.max_sockets
+    most = affordable(wanted, OTHER_FILES)
+    if most < wanted:
+        log.warning("fanout.file_descriptors", max_sockets=most, wanted=wanted)
+    return replace(settings, max_sockets=most)
 
 
 def _stop_signals() -> _Stopping:

@@ -13,13 +13,21 @@ if sys.platform != "win32":
 def affordable(wanted: int, reserve: int) -> int:
     """Returns how many connections there can be: `wanted`, or fewer, 1 at least.
 
-    reserve: files beside them, those that are open already not counted. The soft limit is raised as far as that needs.
+    reserve: files beside them; those that are open already are not among these. The soft limit is raised as far as
+    that needs.
     """
     if sys.platform == "win32":
         return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    beside = reserve + len(os.listdir("/dev/fd"))
-    if soft != resource.RLIM_INFINITY and soft < wanted + beside:
-        soft = wanted + beside if hard == resource.RLIM_INFINITY else min(wanted + beside, hard)
+    needed = wanted + reserve + open_now()
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - beside))
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    return max(1, wanted - (needed - soft))
+
+
+def open_now() -> int:
+    """Returns how many files are open."""
+    return len(os.listdir("/dev/fd"))

@@ -20,7 +20,13 @@ NEIGHBOURS = {
     "orchestrator_api": {"fanout", "runfeed"},
     CLIENT: {"fanout", "orchestrator_api"},
 }
-TWICE = ("auth_config.py", "jwks.py", "peers.py", "tokens.py")  # in both services: they share no package
+TWICE = (
+    "auth_config.py",
+    "descriptors.py",
+    "jwks.py",
+    "peers.py",
+    "tokens.py",
+)  # in both services: they share no package
 PURE = (
     "fanout/admission.py",
     "fanout/credentials.py",

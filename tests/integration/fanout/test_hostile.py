@@ -278,7 +278,7 @@ async def test_file_descriptors(redis_url: str, tmp_path: Path, free_port: Calla
     try:
         await eventually(hub.ready, within=10)
         (line,) = hub.events("fanout.file_descriptors")
-        assert (line["limit"], line["wanted"]) == (240, 20_000)
+        assert line["wanted"] == 20_000
         most = line["max_sockets"]
         with ExitStack() as sockets:
             assert await crowd(hub, most + 10, sockets) == [b"101"] * most + [b"503"] * 10
