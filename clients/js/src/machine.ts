@@ -257,7 +257,8 @@ export class Machine {
       if (status !== null && CLOSED.includes(status)) to.ended = true;
     }
     if (this.cursor === null) this.#anchor(now, head);
-    if (!to.loaded) this.#watchers.complete(to, head, status);
+    if (to.loaded || request.after === null) return; // an answer without a history only says where the feed is
+    this.#watchers.complete(to, head, status);
     to.due = events.length > 0 ? now : now + HOLE; // not even what the stream told of is there yet
   }
 

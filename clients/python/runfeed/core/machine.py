@@ -266,7 +266,7 @@ class Machine:
                 return  # the next page is due at once
         if self.cursor is None:
             self._anchor(now, head)
-        if not to.loaded:
+        if not to.loaded and request.after is not None:  # an answer without a history only says where the feed is
             self._watchers.complete(to, head, status_of(body))
             to.due = now if events else now + HOLE  # not even what the stream told of is there yet
 
