@@ -9,7 +9,8 @@ What a stream is obliged to show:
 - a segment that is open at the end shows the feed to its end; one that was closed shows at least what was recorded
   `patience` seconds before its close;
 - a stream, which is one client's segments, shows the whole feed: it brings its cursor, or polls. A segment that is
-  `fresh` (the hub said: begin anew) begins a new obligation.
+  `fresh` (the hub said: begin anew) begins a new obligation, and its cursor, which the hub or the client named then, is
+  believed only as far as it leaves out nothing that was begun afterwards.
 """
 
 from __future__ import annotations
@@ -254,14 +255,15 @@ class _Judge:
 
     def _begin(self, segment: Segment, shown: set[int]) -> int:
         """The first id that a segment is obliged to show."""
-        if segment.after is not None:
+        if segment.after is not None and not segment.fresh:
             return segment.after + 1
         never = self.asked[-1].id + 1 if self.asked else 1
         owed = (
             event.id for event in self.asked
             if self.began.get((self.stream.username, event.id), 0.0) > segment.opened
         )  # fmt: skip
-        return min(next(owed, never), min(shown, default=never))
+        first = min(shown, default=never) if segment.after is None else segment.after + 1
+        return min(next(owed, never), first)
 
     def _end(self, segment: Segment, shown: set[int]) -> int:
         """The last id that a segment is obliged to show."""

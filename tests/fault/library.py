@@ -27,7 +27,9 @@ class Library(Client):
         if event.get("control") is not True or "username" in event:
             self._show(segment, orjson.dumps(event))  # as the API wrote it: the checker compares bytes
             return segment
+        # Behind the head that it names all must come. The checker asks as well whether that was named too late: then it
+        # is beyond what was reported after this moment.
         self.begin_anew()
         segment.closed, segment.code = time.time(), "reset"
-        self.last = int(event["head"] or 0)
+        self.last = int(event["head"])  # a feed's reset always has one: null ends this client, and the row
         return self._open(self.last, "library")

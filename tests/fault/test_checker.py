@@ -276,6 +276,16 @@ def test_fresh_segment_begins_anew() -> None:
     assert run.check().counts == {checker.LOST: 1}
 
 
+def test_fresh_segment_must_not_begin_too_late() -> None:
+    """Whoever is told to go on behind an id must not miss what is reported after that was said."""
+    run = Run()
+    mine = [event for event in run.stored if event.username == "bob"]
+    late = replace(part(mine, 140.0, 45, EVENTS, None), fresh=True)  # by then 40 events were reported
+    run.streams = [Stream("reset", "bob", segments=[part(mine, 100.0, 0, 30, 131.0), late])]
+
+    assert run.check().counts == {checker.LOST: 5}
+
+
 def test_excused_stream_owes_no_tail() -> None:
     """A client whose line was dead owes nothing that was recorded while it was."""
     run = Run()

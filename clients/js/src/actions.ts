@@ -41,6 +41,11 @@ export interface Answer {
   readonly wait?: number;
 }
 
+/** Which numbering somebody speaks of, and where the feed is in it. */
+export function placeOf({ epoch, head }: Record<string, unknown>): [epoch: string | null, head: number | null] {
+  return [typeof epoch === "string" ? epoch : null, typeof head === "number" ? head : null];
+}
+
 /** What is wrong with an answer, as an error. */
 export function errorOf({ status, body }: Answer): RunfeedError {
   const code = typeof body?.["code"] === "string" ? body["code"] : status === 0 ? "unreachable" : "http";

@@ -5,7 +5,7 @@
  * One cursor goes through everything. A stream brings events from the cursor on; a poll brings what is behind it; each
  * subscription reads its history once, up to where the stream is, and is then given every event once and in order.
  */
-import { type Action, type Answer, errorOf, type Request } from "./actions.js";
+import { type Action, type Answer, errorOf, placeOf, type Request } from "./actions.js";
 import { type Asked, Requests } from "./asked.js";
 import { backoff, Link } from "./link.js";
 import { Order } from "./order.js";
@@ -107,7 +107,7 @@ export class Machine {
 
   /** Ask now whether anything is missing. */
   refresh(now: number): void {
-    if (this.cursor !== null) this.#poll("forced");
+    this.#poll("forced");
     this.tick(now);
   }
 
@@ -164,10 +164,13 @@ export class Machine {
     if (said["type"] === "auth_expiring") return this.#renewal.expiring();
     if (said["type"] === "authenticated") return this.#renewal.authenticated();
     if (said["type"] === "token_expired") return this.#expired(now);
-    const head = typeof said["head"] === "number" ? said["head"] : null;
-    const epoch = typeof said["epoch"] === "string" ? said["epoch"] : null;
-    if (this.#isForeign(epoch) || said["type"] === "reset") this.#reset(now, epoch, head);
-    else this.epoch = epoch ?? this.epoch;
+    const told = said["type"] === "reset";
+    let [epoch, head] = placeOf(said);
+    if (told || this.#isForeign(epoch)) {
+      if (!told && !this.#anywhere) head = null; // a replay's may be one of the numbering before
+      this.#reset(now, epoch, head, head !== null);
+    }
+    this.epoch = epoch ?? this.epoch;
     if (said["type"] === "connected" && this.link.live) this.#open(now, head, true); // a reset may have closed it
     this.#pace.heard(now);
     if (head !== null) this.#head(now, head);
@@ -199,7 +202,7 @@ export class Machine {
   /** This is where the feed is; everything behind it is for histories to bring. */
   #anchor(now: number, head: number): void {
     this.#order.begin(head);
-    this.#watchers.anchor(now, head);
+    this.#watchers.anchor(now, head, this.epoch);
   }
 
   /** The hub says how far this stream has come: further than we are means that something was lost on the way. */
@@ -227,12 +230,12 @@ export class Machine {
   }
 
   #good(now: number, asked: Asked, body: Record<string, unknown>): void {
-    const epoch = typeof body["epoch"] === "string" ? body["epoch"] : null;
-    if (this.#isForeign(epoch)) return this.#reset(now, epoch, null);
+    const [epoch, known] = placeOf(body);
+    if (this.#isForeign(epoch)) return this.#reset(now, epoch, known);
     this.epoch = epoch ?? this.epoch;
     this.#renewal.answered(asked.request.id);
     const events = (Array.isArray(body["events"]) ? body["events"] : []) as RunEvent[];
-    const head = Number(body["head"] ?? 0);
+    const head = known ?? 0;
     if (asked.subscription === null) this.#polled(now, asked, events, Number(body["next"] ?? 0), head);
     else this.#loaded(now, asked.subscription, asked.request, events, body, head);
   }
@@ -254,7 +257,8 @@ export class Machine {
       if (status !== null && CLOSED.includes(status)) to.ended = true;
     }
     if (this.cursor === null) this.#anchor(now, head);
-    if (!to.loaded) this.#watchers.complete(to, head, status);
+    if (to.loaded || request.after === null) return; // an answer without a history only says where the feed is
+    this.#watchers.complete(to, head, status);
     to.due = events.length > 0 ? now : now + HOLE; // not even what the stream told of is there yet
   }
 
@@ -277,7 +281,7 @@ export class Machine {
 
   #bad(now: number, { subscription, request }: Asked, { status, body, wait = 0 }: Answer): void {
     const error = errorOf({ status, body });
-    if (status === 410) return this.#reset(now, typeof body?.["epoch"] === "string" ? body["epoch"] : null, null);
+    if (status === 410) return this.#reset(now, ...placeOf(body ?? {}));
     const refused = status === 401 && this.#renewal.refused(request.id);
     const passing = refused || status === 0 || status === 404 || status === 408 || status === 429 || status >= 500;
     if (!passing) return this.#fail(error);
@@ -344,16 +348,18 @@ export class Machine {
     return epoch !== null && this.epoch !== null && epoch !== this.epoch;
   }
 
-  /** The numbering is another: what was shown is void. head: where the stream goes on; null: it has to begin anew. */
-  #reset(now: number, epoch: string | null, head: number | null): void {
+  /** What was shown is void. head: all goes on behind it, this stream too if it stays; null: it is yet to be heard. */
+  #reset(now: number, epoch: string | null, head: number | null, stays = false): void {
     this.epoch = epoch;
     this.#order.begin(head);
     this.#forget();
-    this.#watchers.reset(now, { control: true, type: "reset", epoch, head });
-    if (head !== null) return;
-    this.link.everOpen = false;
-    this.#startBy = now + START;
-    if (this.link.live) this.#lost(now, 1001, "retry in 0 ms");
+    this.#pace.heard(now);
+    this.#watchers.reset(now, head, epoch);
+    if (head === null) {
+      this.link.everOpen = false;
+      this.#startBy = now + START;
+    }
+    if (this.link.live && !stays) this.#lost(now, 1001, "retry in 0 ms");
   }
 
   #lost(now: number, code: number, reason: string, disconnect = true): void {

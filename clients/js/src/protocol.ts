@@ -20,6 +20,7 @@ export interface Reset {
   readonly control: true;
   readonly type: "reset";
   readonly epoch: string | null;
+  /** The whole feed goes on exactly behind this; only a run's may be null. */
   readonly head: number | null;
 }
 

@@ -21,6 +21,8 @@ export class Subscription {
   failures = 0;
   /** It had its terminal event: nothing is polled for it. */
   ended = false;
+  /** Its numbering is another, and that is told once it is known where it goes on. */
+  untold = false;
   #waiting: RunEvent[] = [];
 
   constructor(key: string, position: number | null, needs: number, due: number) {
@@ -74,9 +76,10 @@ export class Subscription {
     this.due = due;
   }
 
-  /** Everything it was given is void. It begins anew: a run at its beginning, the feed with what comes next. */
+  /** Everything it was given is void. It begins anew: a run at its beginning, the feed behind the head. */
   reset(head: number | null, now: number): void {
     this.position = this.key === FEED ? head : 0;
+    this.untold = this.position === null;
     this.loaded = this.key === FEED && head !== null;
     this.needs = head ?? 0;
     this.loading = null;

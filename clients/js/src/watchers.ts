@@ -1,7 +1,7 @@
 /** Everybody who watches: whom an event is for, and whose history is to be read next. */
 import type { Action } from "./actions.js";
 import { FEED, Subscription } from "./subscription.js";
-import type { Reset, RunEvent, Status } from "./protocol.js";
+import type { RunEvent, Status } from "./protocol.js";
 
 export class Watchers {
   readonly #all = new Map<string, Subscription>();
@@ -62,10 +62,12 @@ export class Watchers {
   }
 
   /** This is where the feed is; everything behind it is for histories to bring. */
-  anchor(now: number, head: number): void {
+  anchor(now: number, head: number, epoch: string | null): void {
     for (const each of this.#all.values()) {
-      if (each.position === null) this.complete(each, head, null);
-      else if (!each.loaded) each.reload(head, each.failures > 0 ? each.due : now);
+      if (each.position === null) {
+        if (each.untold) this.#tellReset(each, head, epoch);
+        this.complete(each, head, null);
+      } else if (!each.loaded) each.reload(head, each.failures > 0 ? each.due : now);
     }
   }
 
@@ -74,11 +76,20 @@ export class Watchers {
     for (const each of this.#all.values()) if (!except.has(each) && !each.ended) each.reload(needs, now);
   }
 
-  reset(now: number, reset: Reset): void {
+  /**
+   * Everything is void, for all. A feed whose head nobody knows is told later: whoever is told reads anew what it wants,
+   * and then must miss nothing, but what is stored between that moment and the one in which the head is heard would be
+   * before the head, and behind what was read.
+   */
+  reset(now: number, head: number | null, epoch: string | null): void {
     for (const each of this.#all.values()) {
-      each.reset(reset.head, now);
-      this.#act({ do: "reset", to: each.key, reset });
+      each.reset(head, now);
+      if (!each.untold) this.#tellReset(each, head, epoch);
       if (each.key === FEED && each.loaded) this.#act({ do: "loaded", to: FEED, status: null });
     }
+  }
+
+  #tellReset({ key }: Subscription, head: number | null, epoch: string | null): void {
+    this.#act({ do: "reset", to: key, reset: { control: true, type: "reset", epoch, head } });
   }
 }

@@ -24,7 +24,8 @@ class Watch:
     """An async iterable: every event in order, once, as a dict; each iteration begins anew.
 
     A run's ends after its terminal event. A dict with `"control": True` and type `reset` says that the server's
-    numbering is another: what came before is void, and the run begins again. RunfeedError says why all ended.
+    numbering is another: what came before is void, and the run begins again; the whole feed goes on exactly behind
+    its `head`. RunfeedError says why all ended.
     """
 
     def __init__(self, key: str, after: int | None, driver: Callable[[], Driver]) -> None:

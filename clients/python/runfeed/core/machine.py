@@ -72,8 +72,9 @@ class Machine:
     @property
     def transport(self) -> Transport:
         """How events come."""
-        polling = self.polls > 0 and self.failed is None
-        return self.link.kind if self.link.state == "open" else "poll" if polling else "none"
+        if self.link.state == "open":
+            return self.link.kind
+        return "poll" if self.polls and self.failed is None else "none"
 
     @property
     def due(self) -> float | None:
@@ -117,8 +118,7 @@ class Machine:
 
     def refresh(self, now: float) -> None:
         """Ask now whether anything is missing."""
-        if self.cursor is not None:
-            self._poll("forced")
+        self._poll("forced")
         self.tick(now)
 
     def wake(self, now: float) -> None:
@@ -176,11 +176,11 @@ class Machine:
             return self._renewal.authenticated()
         if said.get("type") == "token_expired":
             return self._expired(now)
-        head, epoch = whole(said.get("head")), text(said.get("epoch"))
-        if self._is_foreign(epoch) or said.get("type") == "reset":
-            self._reset(now, epoch, head)
-        else:
-            self.epoch = epoch or self.epoch
+        head, epoch, told = whole(said.get("head")), text(said.get("epoch")), said.get("type") == "reset"
+        if told or self._is_foreign(epoch):
+            head = head if told or self._anywhere else None  # a replay's may be one of the numbering before
+            self._reset(now, epoch, head, stays=head is not None)
+        self.epoch = epoch or self.epoch
         if said.get("type") == "connected" and self.link.live:  # that reset may have closed it
             self._open(now, head, True)
         self._pace.heard(now)
@@ -212,7 +212,7 @@ class Machine:
     def _anchor(self, now: float, head: int) -> None:
         """This is where the feed is; everything behind it is for histories to bring."""
         self._order.begin(head)
-        self._watchers.anchor(now, head)
+        self._watchers.anchor(now, head, self.epoch)
 
     def _head(self, now: float, head: int) -> None:
         """The hub says how far this stream has come: further than we are means that something was lost on the way."""
@@ -247,7 +247,7 @@ class Machine:
     def _good(self, now: float, asked: Asked, body: dict[str, Any]) -> None:
         epoch = text(body.get("epoch"))
         if self._is_foreign(epoch):
-            return self._reset(now, epoch, None)
+            return self._reset(now, epoch, whole(body.get("head")))
         self.epoch = epoch or self.epoch
         self._renewal.answered(asked.request.id)
         if asked.subscription is None:
@@ -266,7 +266,7 @@ class Machine:
                 return  # the next page is due at once
         if self.cursor is None:
             self._anchor(now, head)
-        if not to.loaded:
+        if not to.loaded and request.after is not None:  # an answer without a history only says where the feed is
             self._watchers.complete(to, head, status_of(body))
             to.due = now if events else now + HOLE  # not even what the stream told of is there yet
 
@@ -284,17 +284,14 @@ class Machine:
             self._watchers.spread(each)
         if reached < head:
             return self._poll(asked.request.cause or "ws_gap")
-        if self._poll_brought:
-            self._pace.news(now)
-        else:
-            self._pace.nothing(now)
+        (self._pace.news if self._poll_brought else self._pace.nothing)(now)
         self._poll_brought = False
         self._order.watch_later(self._pace.due)
 
     def _bad(self, now: float, asked: Asked, answer: Answer) -> None:
-        status = answer.status
+        status, said = answer.status, answer.body or {}
         if status == 410:
-            return self._reset(now, text((answer.body or {}).get("epoch")), None)
+            return self._reset(now, text(said.get("epoch")), whole(said.get("head")))
         refused = status == 401 and self._renewal.refused(asked.request.id)
         if not refused and status not in (0, 404, 408, 429) and status < 500:
             return self._fail(answer.error)
@@ -357,16 +354,17 @@ class Machine:
     def _is_foreign(self, epoch: str | None) -> bool:
         return epoch is not None and self.epoch is not None and epoch != self.epoch
 
-    def _reset(self, now: float, epoch: str | None, head: int | None) -> None:
-        """The numbering is another: what was shown is void. head: where the stream goes on; None: it begins anew."""
+    def _reset(self, now: float, epoch: str | None, head: int | None, *, stays: bool = False) -> None:
+        """What was shown is void. head: all goes on behind it, this stream too if it stays; None: yet to be heard."""
         self.epoch = epoch
         self._order.begin(head)
         self._forget()
-        self._watchers.reset(now, {"control": True, "type": "reset", "epoch": epoch, "head": head})
+        self._pace.heard(now)
+        self._watchers.reset(now, head, epoch)
         if head is None:
             self._start_by, self.link.ever_open = now + START, False
-            if self.link.live:
-                self._lost(now, 1001, "retry in 0 ms")
+        if self.link.live and not stays:
+            self._lost(now, 1001, "retry in 0 ms")
 
     def _lost(self, now: float, code: int, reason: str, *, disconnect: bool = True) -> None:
         if disconnect:

@@ -20,6 +20,7 @@ class Subscription:
         loading: the request that reads its history now.
         due, failures: when its history may be asked for, ms; and how often that failed.
         ended: it had its terminal event: nothing is polled for it.
+        untold: its numbering is another, and that is told once it is known where it goes on.
     """
 
     def __init__(self, key: str, position: int | None, needs: int, due: float) -> None:
@@ -31,6 +32,7 @@ class Subscription:
         self.due = due
         self.failures = 0
         self.ended = False
+        self.untold = False
         self._waiting: list[RunEvent] = []
 
     def __repr__(self) -> str:
@@ -80,8 +82,9 @@ class Subscription:
         self.due = due
 
     def reset(self, head: int | None, now: float) -> None:
-        """Everything it was given is void. It begins anew: a run at its beginning, the feed with what comes next."""
+        """Everything it was given is void. It begins anew: a run at its beginning, the feed behind the head."""
         self.position = head if self.key == FEED else 0
+        self.untold = self.position is None
         self.loaded = self.key == FEED and head is not None
         self.needs = head or 0
         self.loading = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from typing import Any
 
 from .actions import Action, Give, Loaded, Reset
 from .protocol import CLOSED, RunEvent, Status
@@ -63,10 +62,12 @@ class Watchers:
             self.give(to, event)
         self._act(Loaded(to.key, status))
 
-    def anchor(self, now: float, head: int) -> None:
+    def anchor(self, now: float, head: int, epoch: str | None) -> None:
         """This is where the feed is; everything behind it is for histories to bring."""
         for each in self:
             if each.position is None:
+                if each.untold:
+                    self._tell_reset(each, head, epoch)
                 self.complete(each, head, None)
             elif not each.loaded:
                 each.reload(head, each.due if each.failures > 0 else now)
@@ -77,10 +78,18 @@ class Watchers:
             if each not in other_than and not each.ended:
                 each.reload(needs, now)
 
-    def reset(self, now: float, said: dict[str, Any]) -> None:
-        """Everything is void, for all; `said` is told to each."""
+    def reset(self, now: float, head: int | None, epoch: str | None) -> None:
+        """Everything is void, for all. A feed whose head nobody knows is told later.
+
+        Whoever is told reads anew what it wants, and then must miss nothing: what is stored between that moment and
+        the one in which the head is heard would be before the head, and behind what was read.
+        """
         for each in self:
-            each.reset(said["head"], now)
-            self._act(Reset(each.key, said))
+            each.reset(head, now)
+            if not each.untold:
+                self._tell_reset(each, head, epoch)
             if each.key == FEED and each.loaded:
                 self._act(Loaded(FEED, None))
+
+    def _tell_reset(self, each: Subscription, head: int | None, epoch: str | None) -> None:
+        self._act(Reset(each.key, {"control": True, "type": "reset", "epoch": epoch, "head": head}))
