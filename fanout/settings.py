@@ -236,7 +236,7 @@ class Settings:
         "FANOUT_MAX_SOCKETS",
         "20000",
         _number(1),
-        "connections of this process; more are 503. Some 6 KiB each; fewer where the process may not open as many"
+        "connections of this process; more are 503. Fewer where the process may not open as many"
         " files, which is then in the log",
     )
     auth_timeout: float = _setting(

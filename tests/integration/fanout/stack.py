@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -132,11 +131,6 @@ def proxied(redis_url: str, port: int) -> str:
     """The same Redis by way of a proxy's port."""
     parts = urlsplit(redis_url)
     return redis_url.replace(f":{parts.port}", f":{port}")
-
-
-def new_name() -> str:
-    """A username that nobody else has."""
-    return f"u-{uuid.uuid4().hex[:12]}"
 
 
 async def ids_of(own: websockets.ClientConnection, count: int, within: float = 10.0) -> list[int]:

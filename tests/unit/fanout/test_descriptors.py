@@ -3,9 +3,11 @@
 import resource
 
 import pytest
+from structlog.testing import capture_logs
 
-from fanout import descriptors
+from fanout import descriptors, serve
 from fanout.descriptors import affordable
+from fanout.settings import Settings
 
 OPEN = 10
 RESERVE = 100
@@ -47,3 +49,15 @@ def test_affordable(limits: list[int], soft: int, hard: int, after: int, most: i
 def test_this_process() -> None:
     """What is open is known on this system."""
     assert descriptors.open_now() >= 3
+
+
+@pytest.mark.parametrize(("most", "lines"), [(1000, 0), (900, 1)])
+def test_hub_says_so(monkeypatch: pytest.MonkeyPatch, most: int, lines: int) -> None:
+    """A hub that may have fewer sockets than it was told has so many, and one line of its log says it."""
+    monkeypatch.setattr(serve, "affordable", lambda wanted, reserve: min(wanted, most))
+    with capture_logs() as logged:
+        settings = serve._fitted(Settings(max_sockets=1000))
+
+    assert settings.max_sockets == most
+    said = [(line["event"], line["max_sockets"], line["wanted"]) for line in logged]
+    assert said == [("fanout.file_descriptors", most, 1000)] * lines

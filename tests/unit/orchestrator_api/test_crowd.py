@@ -3,9 +3,11 @@
 import pytest
 import structlog
 
+from orchestrator_api import serve
 from orchestrator_api.crowd import Crowd
 from orchestrator_api.metrics import Metrics
 from orchestrator_api.peers import Proxies
+from orchestrator_api.settings import Settings
 
 
 def crowd(most: int = 100, of_address: int = 0, proxies: str = "") -> Crowd:
@@ -72,3 +74,17 @@ def test_said_once() -> None:
             some.enter("192.0.2.1")
 
     assert [line["event"] for line in said] == ["orchestrator.connections_full"] * 2
+
+
+@pytest.mark.parametrize(("most", "lines"), [(1000, 0), (2, 1)])
+def test_as_many_as_files(monkeypatch: pytest.MonkeyPatch, most: int, lines: int) -> None:
+    """A service that may have fewer connections than it was told lets so many in, and one line of its log says it."""
+    monkeypatch.setattr(serve, "affordable", lambda wanted, reserve: min(wanted, most))
+    with structlog.testing.capture_logs() as said:
+        some = serve._crowd(Settings(database_url="postgresql://h/x", max_connections=1000), Metrics())
+
+    assert [some.enter("192.0.2.1") is None for _ in range(3)] == [False, False, most < 3]
+    told = [
+        (line["max_connections"], line["wanted"]) for line in said if line["event"] == "orchestrator.file_descriptors"
+    ]
+    assert told == [(most, 1000)] * lines
