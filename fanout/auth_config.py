@@ -81,7 +81,8 @@ _HMAC: Final = get_default_algorithms()["HS256"]
 
 def masked(text: str) -> str:
     """Returns a setting's value as it may be shown: without a URL's passwords, before an @ or in the query."""
-    return re.sub(r"(?i)([?&][a-z]*passw[a-z]*=)[^&\s]*", r"\1***", re.sub(r"//\S*@", "//***@", text))
+    text = re.sub(r"//.*@", "//***@", text, flags=re.DOTALL)
+    return re.sub(r"(?i)([?&][^=&]*(?:passw|%[0-9a-f]{2})[^=&]*=)[^&]*", r"\1***", text)
 
 
 class AuthConfigError(ValueError):

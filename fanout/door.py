@@ -214,7 +214,8 @@ class Door(asyncio.BufferedProtocol):
         if response.status_code in handshake.CLOSE_CODES and (opened := handshake.upgraded(head)) is not None:
             self._refuse_open(*opened, Refusal(response.status_code, response.reason_phrase))
         else:
-            self._answer(response, body=request.method != "HEAD")
+            code = "origin_forbidden" if response.status_code == 403 else ""  # the library forbids nothing else
+            self._answer(response, body=request.method != "HEAD", code=code)
 
     def _refuse_request(self, refusal: Refusal, head: bytes) -> None:
         opened = handshake.upgraded(head) if refusal.status in handshake.CLOSE_CODES else None

@@ -335,7 +335,10 @@ def _each(end: Callable[[Connection], None], connections: Iterable[Connection]) 
 
 
 def _seat_of(username: str, principal: Principal | None) -> Hashable:
-    """What a socket counts as. Guests who were shown some runs take no place of the user's own sockets."""
+    """What a socket counts as. Guests who were shown some runs take no place of the user's own sockets.
+
+    Each token is a guest; those without `jti` are one for all who are shown the same runs.
+    """
     if principal is None or principal.runs is None:
         return username
     return username, principal.token_id or principal.runs
@@ -343,7 +346,7 @@ def _seat_of(username: str, principal: Principal | None) -> Hashable:
 
 def _busy(status: int, code: str, of: str = "") -> Refusal:
     detail = {
-        "username": "this user has as many sockets as one may have",
+        "username": "this user, or this token for some runs, has as many sockets as one may have",
         "address": "this address has as many connections as one may have",
     }.get(of, "this hub is as busy as it may be") + "; come back in a moment"
     wait = random.randint(1, 3)  # noqa: S311 - spreads load

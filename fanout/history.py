@@ -103,6 +103,10 @@ class _Gone(msgspec.Struct):
     head: int = 0
 
 
+class _Problem(msgspec.Struct):
+    code: str = ""
+
+
 T = TypeVar("T")
 
 
@@ -116,7 +120,7 @@ class History:
 
     Attributes:
         answering: the last question was answered; None: none was asked yet.
-        refused: the last answer was that our key is not taken.
+        refused: when it was last asked what is revoked, it did not take our key.
     """
 
     def __init__(self, url: str, metrics: Metrics, key: str | None = None) -> None:
@@ -191,7 +195,7 @@ class History:
             if status == 404 and call in ("run", "ticket"):
                 self._done(call, "unknown")
                 raise KeyError(path)
-            self._judged(status)
+            self._judged(call, status, answer)
             if status != 200:
                 raise HistoryAway(f"answered {status}")
             result = msgspec.json.decode(answer, type=kind)
@@ -202,10 +206,14 @@ class History:
         self._done(call, "ok")
         return result
 
-    def _judged(self, status: int) -> None:
+    def _judged(self, call: str, status: int, answer: bytes) -> None:
+        if call != "revocations":  # which every hub asks as long as it stands: one call, so that no two contradict
+            return
         refused = status in (401, 403)
-        if refused and not self.refused:  # that does not pass by itself: somebody has to make another key
-            log.error("fanout.history_key_refused", status=status, see="FANOUT_HISTORY_KEY")
+        if refused and not self.refused:  # that does not pass by itself: somebody has to change a setting
+            code = _code(answer)
+            see = "ALLOWED_HOSTS of the API" if code == "host_forbidden" else "FANOUT_HISTORY_KEY"
+            log.error("fanout.history_key_refused", status=status, code=code, see=see)
         self.refused = refused
 
     def _done(self, call: str, outcome: str) -> None:
@@ -219,3 +227,11 @@ class History:
         if self.answering is not False:
             log.warning("fanout.history_away", reason=why)
         self.answering = False
+
+
+def _code(answer: bytes) -> str:
+    """Why a problem document says it is one; "": this is none."""
+    try:
+        return msgspec.json.decode(answer, type=_Problem).code
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""

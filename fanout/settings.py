@@ -217,7 +217,10 @@ class Settings:
         " hub which takes over sees no more. 0: no limit. This and the next three hold with tokens or beyond loopback",
     )
     sockets_per_user: int = _setting(
-        "FANOUT_SOCKETS_PER_USER", "20", _number(), "sockets and streams of one user; more are 429. 0: no limit"
+        "FANOUT_SOCKETS_PER_USER",
+        "20",
+        _number(),
+        "sockets and streams of one user, and of each token for some of their runs; more are 429. 0: no limit",
     )
     sockets_per_address: int = _setting(
         "FANOUT_SOCKETS_PER_ADDRESS",

@@ -50,7 +50,7 @@ class Grants:
         else:
             _only(said, ("username", "run_ids"))
             username, run_ids = await self._for_whom(request, said)
-            issued_at, token_id = time.time(), None
+            issued_at, token_id = time.time(), secrets.token_urlsafe(16)  # its socket counts apart from others
             expires_at = request.caller.no_later_than(issued_at + SESSION_S)
         ticket = "rft_" + secrets.token_urlsafe(32)
         session = (username, run_ids, expires_at, issued_at, token_id)

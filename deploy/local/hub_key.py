@@ -30,7 +30,7 @@ def hub_key(environment: Environment, environ: Mapping[str, str], supervisor: Su
     The key has no end, as nobody knows how long a stack stands. It is revoked when the services have been stopped, and
     that of a stack which was killed before the next one is made.
     """
-    if not environment.proven or environ.get(VARIABLE):
+    if not environment.proven or environ.get(VARIABLE, "").strip():
         yield {}
         return
     name = name_of(environment)

@@ -27,6 +27,8 @@ REQUESTS = (
     (f"/ws?ticket={TICKET}", ""),
     ("/sse", "Authorization: Bearer x.y.z\r\n"),
     ("/ws?username=bob", "{bearer}"),
+    ("/ws", "{guest}"),
+    ("/ws", "{named}"),
     ("/healthz", ""),
 )
 # Who is at the other end: somebody, a proxy (of somebody, who is not told), or nobody any more.
@@ -39,6 +41,15 @@ STEPS = st.one_of(
     st.tuples(st.just("end"), st.integers(0, 5), st.sampled_from(("lost", "eof"))),
     st.tuples(st.sampled_from(("turn", "expire", "revoke", "hold", "open", "away", "publish", "drain"))),
 )
+
+
+def shown(exp: float) -> dict[str, str]:
+    """What requests show: the user's own token, and those of guests, of which one has a name of its own."""
+    return {
+        "bearer": bearer(exp=exp),
+        "guest": bearer(exp=exp, run_ids=["r1"]),
+        "named": bearer(exp=exp, run_ids=["r1"], jti="g"),
+    }
 
 
 def words(kind: str, now: float) -> bytes:
@@ -71,7 +82,7 @@ class Player:
             transport = Memory()
             transport.peer = rest[1]
             self.peers.append(
-                (standing.say(transport, target, more.format(bearer=bearer(exp=standing.hub.clock() + 60))), transport)
+                (standing.say(transport, target, more.format_map(shown(standing.hub.clock() + 60))), transport)
             )
         elif kind in ("say", "end") and rest[0] < len(self.peers):
             connection, transport = self.peers[rest[0]]
@@ -122,6 +133,7 @@ def consistent(standing: Standing) -> None:
             assert guest.principal is not None
             assert connection.admission.username == guest.principal.username
             assert guest.seat is not None
+            assert (guest.seat == connection.admission.username) == (guest.principal.runs is None)
         if connection.state in (AUTH, CLOSING):
             assert guest.seat is None
         if guest.seat is not None:

@@ -43,11 +43,13 @@ def request(target: str, more: str = "", host: str = "localhost", method: str = 
 @pytest.mark.parametrize("path", ["/ws", "/sse"])
 async def test_foreign_pages(guarded: HubProcess, peer: Connect, path: str, origin: str) -> None:
     """A foreign page is refused, token or not, and before its token is looked at."""
+    before = guarded.metric("fanout_auth_refusals_total", code="origin_forbidden")
     for shown in (bearer("a"), "", "Authorization: Bearer nonsense\r\n"):
         raw = await peer(guarded)
         raw.send(request(path, f"Origin: {origin}\r\n{shown}"))
 
         assert problem(await raw.everything())["code"] == "origin_forbidden"
+    assert guarded.metric("fanout_auth_refusals_total", code="origin_forbidden") - before == 3
 
 
 @pytest.mark.parametrize(

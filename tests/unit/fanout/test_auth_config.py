@@ -337,6 +337,9 @@ def test_documented() -> None:
         ("postgres://h/x?user=u&password=p", "postgres://h/x?user=u&password=***"),
         ("redis://h/0?PASSWORD=p&x=1", "redis://h/0?PASSWORD=***&x=1"),
         ("postgres://h/x?sslpassword=p", "postgres://h/x?sslpassword=***"),
+        ("rediss://h/0?ssl_password=p&x=1", "rediss://h/0?ssl_password=***&x=1"),
+        ("postgres://h/x?p%61ssword=p", "postgres://h/x?p%61ssword=***"),
+        ("postgres://u:p a@h/x?password=p a&x=1", "postgres://***@h/x?password=***&x=1"),
         ("8080", "8080"),
     ],
 )

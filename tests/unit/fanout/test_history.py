@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 import pytest
+import structlog
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -174,3 +175,29 @@ async def test_redeem(asked: Asked) -> None:
         await asked.history.redeem("rft_a", None)
 
     assert asked.metrics.history == {("ticket", "ok"): 1, ("ticket", "unknown"): 1, ("ticket", "away"): 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "see"),
+    [
+        (401, b'{"code":"key_unknown"}', "FANOUT_HISTORY_KEY"),
+        (403, b'{"code":"forbidden"}', "FANOUT_HISTORY_KEY"),
+        (403, b'{"code":"host_forbidden"}', "ALLOWED_HOSTS of the API"),
+        (403, b"<html>\xff", "FANOUT_HISTORY_KEY"),
+    ],
+)
+async def test_key_refused(asked: Asked, status: int, body: bytes, see: str) -> None:
+    """A key that is not taken is said once, with the setting that is to change; no other call takes that back."""
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            asked.status, asked.body = status, body
+            with pytest.raises(HistoryAway):
+                await asked.history.revocations(0)
+            asked.status, asked.body = 200, b'{"epoch":"e","heads":{}}'
+            await asked.history.heads(["alice"])
+
+    assert [line["see"] for line in lines if line["event"] == "fanout.history_key_refused"] == [see]
+    assert asked.history.refused
+    asked.body = b'{"epoch":"e","revocations":[],"next":0}'
+    await asked.history.revocations(0)
+    assert not asked.history.refused
