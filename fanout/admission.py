@@ -42,6 +42,11 @@ class Admission:
     deflate: bool = False
 
     @property
+    def partial(self) -> bool:
+        """Some runs of the feed only, which its first word must say: on the path of a run everybody knows it."""
+        return self.runs is not None and self.run_id is None
+
+    @property
     def written_as(self) -> int:
         """The encoding of the events: of a WebSocket's they may be compressed, what the hub itself says is not."""
         return DEFLATED if self.deflate else self.encoding

@@ -31,6 +31,12 @@ def sse_comment(word: bytes, head: int | None) -> bytes:
     return b": %b\n\n" % word if head is None else b": %b\nid: %d\n\n" % (word, head)
 
 
+def sse_partial(head: int, epoch: str | None) -> bytes:
+    """The first words of a stream that leaves out runs: `connected` as a socket says it, under a name of its own."""
+    said = _encode({"control": True, "type": "connected", "head": head, "epoch": epoch, "partial": True})
+    return b": connected\nid: %d\nevent: connected\ndata: %b\n\n" % (head, said)
+
+
 def sse_reset(epoch: str | None, head: int | None) -> bytes:
     """The numbering changed: the empty `id:` makes the browser forget its Last-Event-ID."""
     return b"event: reset\nid:\ndata: %b\n\n" % _encode(

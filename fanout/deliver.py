@@ -107,16 +107,22 @@ class Connection(Door):
         self.write(response.serialize())
 
     def greet(self, head: int | None) -> None:
-        """The first thing behind the answer. `head`: up to where this socket has been given what it asked for."""
+        """The first thing behind the answer. `head`: up to where this socket has been given what it asked for.
+
+        Where that is known ids are judged: behind it all that a partial socket is not given is of other runs.
+        """
         admission, epoch = self.admission, self.hub.router.epoch
-        if self.stream:
+        if self.stream and admission.partial and head is not None:
+            self.write(controls.sse_partial(head, epoch))
+        elif self.stream:
             self.write(controls.sse_comment(b"connected", head))
         elif admission.run_id is not None:
             self.write(
                 controls.control("connected", run_id=admission.run_id, status=self.status, head=head, epoch=epoch)
             )
         elif admission.controls:
-            self.write(controls.control("connected", head=head, epoch=epoch))
+            partial = {"partial": True} if admission.partial and head is not None else {}
+            self.write(controls.control("connected", head=head, epoch=epoch, **partial))
 
     def join(self, feed: Feed) -> None:
         """Receive what is delivered from now on."""

@@ -241,7 +241,9 @@ class Guard:
         guest.principal = principal
         self.opened(connection)
         if connection.admission.controls:
-            connection.write(controls.control("authenticated", expires_at=principal.expires_at))
+            # The socket goes on with the runs that it has: those that the token shows besides take another socket.
+            wider = {} if credentials.as_wide(before, principal.runs) else {"wider": True}
+            connection.write(controls.control("authenticated", expires_at=principal.expires_at, **wider))
 
     # What it says.
 

@@ -61,6 +61,6 @@ class Sse(Client):
             segment.closed, segment.code = time.time(), "reset"
             self.last = int(orjson.loads(block.get("data") or "{}").get("head", 0))
             return self._open(self.last)
-        if "data" in block:
+        if "data" in block and block.get("event") != "connected":  # that it leaves out runs: no page listens for it
             self._show(segment, block["data"].encode())
         return segment

@@ -17,15 +17,21 @@ STEP = 40.0  # ms between two moments of this world
 
 
 class World:
-    """seed: of all chance. speaks: the hub says control frames, and resumes; else it is a plain one without history."""
+    """seed: of all chance. speaks: the hub says control frames, and resumes; else it is a plain one without history.
 
-    def __init__(self, seed: int, runs: int, speaks: bool) -> None:
+    shown: so many of the runs are shown by the token, until `widen`; None: all. The streams of such a token say so,
+    unless their hub is too old for it, and harm nothing but by breaking.
+    """
+
+    def __init__(self, seed: int, runs: int, speaks: bool, shown: int | None = None) -> None:
         self.chance = random.Random(seed)
         self.speaks = speaks
         self.machine = Machine(poll_interval=500, chance=self.chance.random)
         self.log: list[dict[str, Any]] = []
         self.names = [f"r{number}" for number in range(runs)]
         self.open: list[str] = list(self.names)
+        self.shown = set(self.names[:shown])
+        self.streams = self.shown  # what the stream shows that is open
         self.now = 0.0
         self.harm = 0.3
         self.wire: deque[dict[str, Any]] | None = None  # what the stream has to bring; None: there is none
@@ -58,6 +64,12 @@ class World:
         if self.open:
             self._append(self.chance.choice(self.open), END if self.chance.random() < 0.02 else "step")
 
+    def widen(self) -> None:
+        """The token shows all runs from now on. The stream that is open does not; who watches what it hid, leaves."""
+        for key in [key for key in self.given if key not in self.shown]:
+            self.leave(key)
+        self.shown = set(self.names)
+
     def finish(self) -> None:
         """Ends all runs."""
         for name in self.open[:]:
@@ -68,12 +80,28 @@ class World:
         self.log.append({"id": number, "seq": number, "run_id": name, "username": "u", "type": kind})
         if kind == END:
             self.open.remove(name)
-        if self.wire is not None and self.chance.random() >= self.harm:
+        if self.partial:
+            self._bring(self.log[-1])
+        elif self.wire is not None and self.chance.random() >= self.harm:
             self.wire.append(self.log[-1])
             if self.chance.random() < self.harm:
                 self.chance.shuffle(self.wire)
             if self.chance.random() < self.harm:
                 self.wire.append(self.log[-1])
+
+    @property
+    def partial(self) -> bool:
+        """The stream that is open leaves out runs."""
+        return len(self.streams) < len(self.names)
+
+    def _bring(self, event: dict[str, Any]) -> None:
+        """What a stream that leaves out runs has to bring of this event; now and then it says how far it has come."""
+        if self.wire is None:
+            return
+        if event["run_id"] in self.streams:
+            self.wire.append(event)
+        if self.speaks and self.chance.random() < 0.2:
+            self.wire.append({"control": True, "type": "heartbeat", "head": event["id"], "epoch": "E"})
 
     def turn(self) -> None:
         """A moment passes: the stream brings something or breaks, answers come or do not."""
@@ -110,11 +138,16 @@ class World:
             self._obey()
             return
         after = len(self.log) if action.after is None or not self.speaks else action.after
-        self.wire = deque(self.log[after:])
+        self.wire, self.streams = deque(), set(self.shown)
+        if self.partial:
+            for each in self.log[after:]:
+                self._bring(each)
+        else:
+            self.wire.extend(self.log[after:])
         if self.speaks:
-            self.machine.message(
-                self.now, json.dumps({"control": True, "type": "connected", "head": after, "epoch": "E"})
-            )
+            connected = {"control": True, "type": "connected", "head": after, "epoch": "E"}
+            new = self.partial and self.chance.random() < 0.8
+            self.machine.message(self.now, json.dumps({**connected, "partial": True} if new else connected))
         else:
             self.machine.opened(self.now)
         self._obey()
@@ -125,13 +158,14 @@ class World:
         after, head = request.after or 0, len(self.log)
         if request.run is not None:
             events = [each for each in self.log[after:] if each["run_id"] == request.run]
-            known = [each for each in self.log if each["run_id"] == request.run]
+            known = [each for each in self.log if each["run_id"] == request.run and request.run in self.shown]
             if not known:
                 return Answer(404, {"code": "run_unknown"})
             status = "running" if request.run in self.open else "completed"
             body = {"epoch": "E", "head": head, "events": events, "status": status, "last_seq": known[-1]["seq"]}
             return Answer(200, body)
-        page = self.log[after : after + 7]  # small pages: many of them
-        reached = page[-1]["id"] if page else after
-        events = [each for each in page if request.runs is None or each["run_id"] in request.runs]
+        asked = self.shown if request.runs is None else self.shown.intersection(request.runs)
+        events = [each for each in self.log[after:] if each["run_id"] in asked]
+        reached = head if len(events) <= 7 else events[6]["id"]  # small pages: many of them
+        events = events[:7]
         return Answer(200, {"epoch": "E", "events": events, "next": reached, "head": head})

@@ -8,7 +8,7 @@
 import { type Action, type Answer, errorOf, placeOf, type Request } from "./actions.js";
 import { type Asked, Requests } from "./asked.js";
 import { backoff, Link } from "./link.js";
-import { Order } from "./order.js";
+import { HOLE, Order } from "./order.js";
 import { Pace } from "./pace.js";
 import { CLOSED, mayFilter, parseObject, RunfeedError } from "./protocol.js";
 import type { Cause, RunEvent, Status, Stream, Transport } from "./protocol.js";
@@ -16,7 +16,6 @@ import { Renewal } from "./renewal.js";
 import { FEED, Subscription } from "./subscription.js";
 import { Watchers } from "./watchers.js";
 
-const HOLE = 250; // ms that the next id may be missing; the hub holds 50 itself
 const START = 500; // ms for the first history, which says where the stream is to begin
 const LOADS = 4; // histories read at a time
 const LOAD_EVENTS = 2_000; // events in a page of history: some 500 KB, read without a pause that shows
@@ -46,6 +45,7 @@ export class Machine {
   #actions: Action[] = [];
   #startBy = 0; // until when the first history is waited for
   #resumes = true; // this hub has a history
+  #wider = false; // more may be shown by now than the stream shows: somebody came, or the hub said so
   #anywhere = false; // the stream was opened without a cursor
   #pollBrought = false; // an earlier page of this poll had events
 
@@ -94,6 +94,7 @@ export class Machine {
     this.#watchers.add(subscription);
     if (position === null && this.cursor !== null) this.#watchers.complete(subscription, this.cursor, null);
     this.link.want(now);
+    this.#wider = this.link.live;
     this.#pace.heard(now);
     this.tick(now);
   }
@@ -101,8 +102,10 @@ export class Machine {
   unwatch(now: number, key: string): void {
     const subscription = this.#watchers.remove(key);
     if (subscription !== undefined) this.#requests.forget(subscription);
-    if (this.#watchers.size === 0) this.#leave();
-    else this.tick(now);
+    if (this.#watchers.size === 0) {
+      this.#leave();
+      this.#order.begin(null);
+    } else this.tick(now);
   }
 
   /** Ask now whether anything is missing. */
@@ -162,6 +165,7 @@ export class Machine {
       return;
     }
     if (said["type"] === "auth_expiring") return this.#renewal.expiring();
+    if (said["wider"]) this.#wider = true; // said by `authenticated`
     if (said["type"] === "authenticated") return this.#renewal.authenticated();
     if (said["type"] === "token_expired") return this.#expired(now);
     const told = said["type"] === "reset";
@@ -174,6 +178,8 @@ export class Machine {
     if (said["type"] === "connected" && this.link.live) this.#open(now, head, true); // a reset may have closed it
     this.#pace.heard(now);
     if (head !== null) this.#head(now, head);
+    // Where it begins beyond what has come, a poll has to bring what is between; it is then heard like any other.
+    if (said["partial"] && head !== null) this.#order.partial = head <= (this.cursor as number);
   }
 
   /** A stream on which nothing can be sent ends with its token. */
@@ -304,6 +310,7 @@ export class Machine {
   tick(now: number): void {
     if (this.failed !== null) return;
     if (this.link.isDead(now)) this.#lost(now, 4410, "");
+    if (this.#order.partial && this.#wider) this.#lost(now, 1001, "retry in 0 ms"); // for one that shows all there is
     if (this.link.state === "waiting" && this.link.due !== null && now >= this.#connectAt()) this.#connect(now);
     if (this.#mayPoll()) {
       if (now >= (this.#order.holeAt ?? Infinity)) this.#poll("ws_gap");
@@ -324,6 +331,7 @@ export class Machine {
   #connect(now: number): void {
     const after = this.#resumes ? this.cursor : null;
     this.#anywhere = after === null;
+    this.#order.partial = this.#wider = false;
     this.#renewal.connects();
     this.#actions.push({ do: "connect", kind: this.link.connect(now), after, epoch: after === null ? null : this.epoch });
   }
@@ -370,22 +378,16 @@ export class Machine {
     else if (comeback === "without_cursor") this.#reset(now, null, null);
   }
 
-  #leave(): void {
-    this.#disconnect();
-    this.#order.begin(null);
-    this.#forget();
-  }
-
   #fail(error: RunfeedError): void {
-    this.#disconnect();
-    this.#forget();
+    this.#leave();
     this.failed = error;
     this.#actions.push({ do: "fail", error });
   }
 
-  #disconnect(): void {
+  #leave(): void {
     if (this.link.live) this.#actions.push({ do: "disconnect" });
     this.link.leave();
+    this.#forget();
   }
 
   /** Whatever is answered now is of no interest any more. */

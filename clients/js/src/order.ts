@@ -1,6 +1,7 @@
 /** A feed's events in the order of their ids: one cursor, and what came before its turn. */
 import type { RunEvent } from "./protocol.js";
 
+export const HOLE = 250; // ms that the next id may be missing; the hub holds 50 itself
 const KEPT = 1_000; // events kept behind a hole; beyond that the poll brings them
 
 export class Order {
@@ -8,6 +9,8 @@ export class Order {
   cursor: number | null = null;
   /** When what is missing is to be asked for; null: nothing is. */
   holeAt: number | null = null;
+  /** The stream leaves out runs, and nothing else behind the cursor: an id that does not come is of one of those. */
+  partial = false;
   readonly #kept = new Map<number, RunEvent>();
   #told = 0; // as far as the hub says that it has come
 
@@ -35,6 +38,7 @@ export class Order {
 
   /** The hub says that all up to this id was sent. */
   told(head: number): void {
+    if (this.partial) this.cursor = Math.max(this.cursor as number, head);
     this.#told = Math.max(this.#told, head);
   }
 
@@ -42,6 +46,7 @@ export class Order {
   arrive(event: RunEvent): RunEvent[] {
     const id = event.id as number;
     this.cursor ??= id - 1;
+    if (this.partial) this.told(id - 1);
     if (id > this.cursor && this.#kept.size < KEPT) this.#kept.set(id, event);
     return id === this.cursor + 1 ? [event, ...this.advance(id)] : [];
   }

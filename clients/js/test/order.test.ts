@@ -58,6 +58,17 @@ describe("the order of a feed", () => {
     expect(order.cursor).toBe(KEPT + 1);
   });
 
+  test("has no hole where ids are left out, and takes the hub's word for how far it is", () => {
+    const order = from(5);
+    order.partial = true;
+    expect([ids(order.arrive(event(9))), ids(order.arrive(event(7))), ids(order.arrive(event(10)))]).toEqual([[9], [], [10]]);
+    order.told(20);
+    order.told(19);
+
+    expect([order.cursor, order.hole]).toEqual([20, false]);
+    expect([ids(order.arrive(event(20))), ids(order.arrive(event(31)))]).toEqual([[], [31]]);
+  });
+
   test("holds nothing of what was before it began anew", () => {
     const order = from(0);
     order.arrive(event(3));

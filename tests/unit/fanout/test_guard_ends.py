@@ -97,6 +97,27 @@ async def test_refresh_of_another_kind(
 
 
 @pytest.mark.parametrize(
+    ("first", "then", "wider"),
+    [
+        ({}, {}, None),
+        ({"run_ids": ["r1"]}, {"run_ids": ["r1"]}, None),
+        ({"run_ids": ["r1"]}, {"run_ids": ["r1", "r2"]}, True),
+        ({"run_ids": ["r1"]}, {}, True),
+    ],
+)
+async def test_refresh_says_what_the_socket_leaves_out(
+    proven: Standing, first: dict[str, Any], then: dict[str, Any], wider: bool | None
+) -> None:
+    """A token of some runs makes a partial socket, and it stays one; a new token that shows more is told to do so."""
+    connection, transport = await opened(proven, more=OURS, **first)
+    assert said(transport)[0].get("partial") is (True if first else None)
+    say(connection, message(token(**then)))
+    await eventually(lambda: said(transport)[-1]["type"] == "authenticated")
+
+    assert said(transport)[-1].get("wider") is wider
+
+
+@pytest.mark.parametrize(
     ("target", "first", "then", "expected"),
     [
         ("/ws?run_id=r1", {}, [{"run_ids": ["r1"]}], 0),

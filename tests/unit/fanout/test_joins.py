@@ -7,7 +7,8 @@ import pytest
 
 from fanout import joins, replay
 from tests.support import eventually
-from tests.unit.fanout.pasts import Standing, code, ids
+from tests.unit.fanout.pasts import Standing, code, ids, said
+from tests.unit.fanout.proofs import OURS
 from tests.unit.fanout.worlds import Memory
 
 
@@ -34,6 +35,60 @@ async def test_answered_when_the_base_is_there(standing: Standing) -> None:
     assert (ids(transport), transport.paused) == ([6, 7], False)
     standing.publish(8)
     assert ids(transport) == [6, 7, 8]
+
+
+@pytest.mark.parametrize(
+    ("target", "head", "partial"),
+    [
+        ("/ws?username=alice", 5, None),
+        ("/ws?username=alice&run_id=r1", 5, True),
+        ("/ws?username=alice&run_id=r1&after=2", 2, True),
+        ("/ws/runs/mine", 0, None),
+    ],
+)
+async def test_says_that_it_leaves_out_runs(standing: Standing, target: str, head: int, partial: bool | None) -> None:
+    """A socket for some runs is told so in its first word, with the id behind which nothing else is left out."""
+    standing.past.append("alice", 5)
+    standing.past.owners["mine"] = "alice"
+    for _ in range(2):  # the second time its feed is watched already
+        transport = standing.connect(target, OURS)[1]
+        await eventually(lambda at=transport: said(at))  # type: ignore[misc]
+        first = said(transport)[0]
+
+        assert (first["type"], first["head"], first.get("partial")) == ("connected", head, partial)
+
+
+@pytest.mark.parametrize(
+    ("target", "first"),
+    [
+        ("/sse?username=alice", b": connected\nid: 5\n\n"),
+        (
+            "/sse?username=alice&run_id=r1",
+            b": connected\nid: 5\nevent: connected\n"
+            b'data: {"control":true,"type":"connected","head":5,"epoch":"e1","partial":true}\n\n',
+        ),
+        ("/sse/runs/mine", b": connected\nid: 0\n\n"),
+    ],
+)
+async def test_a_stream_says_that_it_leaves_out_runs(standing: Standing, target: str, first: bytes) -> None:
+    """The same of a stream, under a name for which no page listens that does not know it."""
+    standing.past.append("alice", 5)
+    standing.past.owners["mine"] = "alice"
+    _, transport = standing.connect(target)
+    await eventually(lambda: transport.written)
+
+    assert bytes(transport.written).partition(b"\r\n\r\n")[2].startswith(first)
+
+
+async def test_unprotected_promises_nothing(standing: Standing) -> None:
+    """A socket for some runs that is opened without a base does not say that it leaves out nothing else."""
+    standing.past.gate.clear()
+    _, socket = standing.connect("/ws?username=alice&run_id=r1", OURS)
+    _, stream = standing.connect("/sse?username=alice&run_id=r1")
+    await eventually(lambda: socket.written and stream.written, within=2)
+
+    assert said(socket)[0] == {"control": True, "type": "connected", "head": None, "epoch": None}
+    assert bytes(stream.written).endswith(b"\r\n\r\n: connected\n\n")
 
 
 async def test_watched_feed_answers_at_once(standing: Standing) -> None:

@@ -11,6 +11,7 @@ from .actions import Action, Request
 from .protocol import Cause, may_filter
 from .subscription import Subscription
 
+LOADS: Final = 4  # histories read at a time
 LOAD_EVENTS: Final = 2_000  # events in a page of history: some 500 KB, read without a pause that shows
 POLL_EVENTS: Final = 1_000
 NOBODY: Final[frozenset[Subscription]] = frozenset()

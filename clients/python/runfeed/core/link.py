@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from .protocol import CLOSE_CODES, Cause, Comeback, Stream
 
+START: Final = 500  # ms for the first history, which says where the stream is to begin
 FIRST_WAIT: Final = 500  # ms: the ceiling of the first random wait; it doubles
 LONGEST_WAIT: Final = 30_000  # ms
 DOUBLINGS: Final = 16  # beyond them the ceiling is the longest wait in any case

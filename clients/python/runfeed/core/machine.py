@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from .actions import Action, Answer, Connect, Disconnect, Fail, Problem, Request, events_of, status_of
-from .asked import Asked, Requests
-from .link import Link, backoff
-from .order import Order
+from .asked import LOADS, Asked, Requests
+from .link import START, Link, backoff
+from .order import HOLE, Order
 from .pace import Pace
 from .protocol import Cause, RunEvent, RunfeedError, Stream, Transport, parse_object, text, whole
 from .renewal import Renewal
 from .subscription import FEED, Subscription
 from .watchers import Watchers
-
-HOLE: Final = 250  # ms that the next id may be missing; the hub holds 50 itself
-START: Final = 500  # ms for the first history, which says where the stream is to begin
-LOADS: Final = 4  # histories read at a time
 
 
 class Machine:
@@ -53,6 +49,7 @@ class Machine:
         self._renewal = Renewal(self._requests, self._act)
         self._start_by = 0.0  # until when the first history is waited for
         self._resumes = True  # this hub has a history
+        self._wider = False  # more may be shown by now than the stream shows: somebody came, or the hub said so
         self._anywhere = False  # the stream was opened without a cursor
         self._poll_brought = False  # an earlier page of this poll had events
 
@@ -102,6 +99,7 @@ class Machine:
         if position is None and self.cursor is not None:
             self._watchers.complete(subscription, self.cursor, None)
         self.link.want(now)
+        self._wider = self.link.live
         self._pace.heard(now)
         self.tick(now)
 
@@ -112,9 +110,8 @@ class Machine:
             self._requests.forget(subscription)
         if len(self._watchers):
             return self.tick(now)
-        self._disconnect()
+        self._leave()
         self._order.begin(None)
-        self._forget()
 
     def refresh(self, now: float) -> None:
         """Ask now whether anything is missing."""
@@ -173,6 +170,7 @@ class Machine:
         if said.get("type") == "auth_expiring":
             return self._renewal.expiring()
         if said.get("type") == "authenticated":
+            self._wider = said.get("wider") is True
             return self._renewal.authenticated()
         if said.get("type") == "token_expired":
             return self._expired(now)
@@ -186,6 +184,8 @@ class Machine:
         self._pace.heard(now)
         if head is not None:
             self._head(now, head)
+            # Where it begins beyond what has come, a poll has to bring what is between: it is heard like any other.
+            self._order.partial |= said.get("partial") is True and head <= (self.cursor or 0)
 
     def _expired(self, now: float) -> None:
         """A stream on which nothing can be sent ends with its token."""
@@ -320,6 +320,8 @@ class Machine:
             return
         if self.link.is_dead(now):
             self._lost(now, 4410, "")
+        if self._order.partial and self._wider:
+            self._lost(now, 1001, "retry in 0 ms")  # for one that shows all there is
         if self.link.state == "waiting" and self.link.due is not None and now >= self._connect_at():
             self._connect(now)
         if self._may_poll():
@@ -337,7 +339,7 @@ class Machine:
     def _connect(self, now: float) -> None:
         after = self.cursor if self._resumes else None
         self._renewal.connects()
-        self._anywhere = after is None
+        self._anywhere, self._wider, self._order.partial = after is None, False, False
         self._act(Connect(self.link.connect(now), after, None if after is None else self.epoch))
 
     def _may_poll(self) -> bool:
@@ -378,15 +380,15 @@ class Machine:
             self._reset(now, None, None)
 
     def _fail(self, error: RunfeedError) -> None:
-        self._disconnect()
-        self._forget()
+        self._leave()
         self.failed = error
         self._act(Fail(error))
 
-    def _disconnect(self) -> None:
+    def _leave(self) -> None:
         if self.link.live:
             self._act(Disconnect())
         self.link.leave()
+        self._forget()
 
     def _forget(self) -> None:
         """Whatever is answered now is of no interest any more."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from .protocol import RunEvent
 
+HOLE: Final = 250  # ms that the next id may be missing; the hub holds 50 itself
 KEPT: Final = 1_000  # events kept behind a hole; beyond that the poll brings them
 
 
@@ -15,11 +16,13 @@ class Order:
     Attributes:
         cursor: everything up to this id has come; None: nobody knows yet where the feed is.
         hole_at: when what is missing is to be asked for; None: nothing is.
+        partial: the stream leaves out runs, and nothing else behind the cursor: an id that does not come is of those.
     """
 
     def __init__(self) -> None:
         self.cursor: int | None = None
         self.hole_at: float | None = None
+        self.partial = False
         self._kept: dict[int, RunEvent] = {}
         self._told = 0  # as far as the hub says that it has come
 
@@ -50,12 +53,16 @@ class Order:
 
     def told(self, head: int) -> None:
         """The hub says that all up to this id was sent."""
+        if self.partial:
+            self.cursor = max(self.cursor or 0, head)
         self._told = max(self._told, head)
 
     def arrive(self, number: int, event: RunEvent) -> list[RunEvent]:
         """An event came. Those that follow on the cursor now, in order: it may have to wait, or be a repeat."""
         if self.cursor is None:
             self.cursor = number - 1
+        if self.partial:
+            self.cursor = max(self.cursor, number - 1)
         if number == self.cursor + 1:
             return [event, *self.advance(number)]
         if number > self.cursor and len(self._kept) < KEPT:

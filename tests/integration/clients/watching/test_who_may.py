@@ -10,11 +10,14 @@ import pytest
 
 from runfeed import RunfeedError, RunReporter
 from runfeed.commands import tail
+from runfeed.core.order import HOLE
 from runfeed.watch import Watch
 from tests.integration.clients.watching.test_tail import parsed
 from tests.integration.clients.watching.worker import DONE, WITHIN, Choosy, Opened, Places, Worker, ids
 from tests.support import eventually
+from tests.support.pacing import passing
 from tests.support.proving import operate, proving, token
+from tests.support.proxy import Proxy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,21 +140,76 @@ async def test_revoked(worker: Worker, guarded: Guarded, opened: Opened, way: st
     assert seen == list(range(1, 7 if again else 4))
 
 
-async def test_a_token_that_names_runs(worker: Worker) -> None:
-    """Whose token names a run sees that run, while others of the user's go on beside it."""
+@pytest.mark.parametrize("way", ["websocket", "sse"])
+async def test_a_token_that_names_runs(worker: Worker, guarded: Guarded, opened: Opened, way: str) -> None:
+    """Whose token names a run sees that run, while others of the user's are busy beside it, and asks nobody."""
+    door = await opened(Choosy(guarded.hub_place, b"GET /ws" if way == "sse" else b"nothing"))
     run_id, other = await worker.run(), await worker.run()
     issuer = Issuer(worker.username, 600, run_ids=[run_id])
     seen: list[int] = []
-    async with worker.watching(get_token=issuer) as feed:
+    async with worker.watching(hub=f"ws://127.0.0.1:{door.port}", get_token=issuer) as feed:
         watching = asyncio.create_task(watch_into(seen, feed.run(run_id)))
-        await eventually(lambda: feed.transport == "websocket")
+        await eventually(lambda: feed.transport == way, within=WITHIN)
+        before = await worker.polls("ws_gap")
         for _ in range(10):
             await worker.steps(other, 2)
             await told(worker, run_id, seen)
+        await passing(2 * HOLE / 1000)
+        door.cut()
+        await eventually(lambda: feed.transport != way)
+        await worker.steps(other, 2)
+        await eventually(lambda: feed.transport == way, within=WITHIN)
+        await told(worker, run_id, seen)
+        await passing(2 * HOLE / 1000)
+        await worker.append(run_id, DONE)
+        await watching
+        asked = await worker.polls("ws_gap") - before
+
+    assert (seen, asked) == (list(range(1, 13)), 0)
+
+
+async def test_a_loss_beside_busy_runs(worker: Worker, guarded: Guarded, opened: Opened) -> None:
+    """What is lost on a socket that leaves out runs is found by a poll, when nothing more comes."""
+    door = await opened(Proxy(guarded.hub_place))
+    run_id, other = await worker.run(), await worker.run()
+    issuer = Issuer(worker.username, 600, run_ids=[run_id])
+    seen: list[int] = []
+    async with worker.watching(hub=f"ws://127.0.0.1:{door.port}", get_token=issuer, poll_interval=0.5) as feed:
+        watching = asyncio.create_task(watch_into(seen, feed.run(run_id)))
+        await eventually(lambda: feed.transport == "websocket", within=WITHIN)
+        await worker.steps(other, 2)
+        await told(worker, run_id, seen)
+        door.blackhole("down")
+        await worker.steps(other, 2)
+        await told(worker, run_id, seen)
         await worker.append(run_id, DONE)
         await watching
 
-    assert seen == list(range(1, 12))
+    assert seen == [1, 2, 3]
+
+
+async def test_a_token_of_more_runs(worker: Worker) -> None:
+    """A run that is watched later, and that only the token of then names, is shown like the first, all of it."""
+    first, second, other = await worker.run(), await worker.run(), await worker.run()
+    shown = [first]
+    seen: dict[str, list[int]] = {first: [], second: []}
+    async with worker.watching(get_token=lambda: token(worker.username, 600, run_ids=shown)) as feed:
+        watching = [asyncio.create_task(watch_into(seen[first], feed.run(first)))]
+        await eventually(lambda: feed.transport == "websocket", within=WITHIN)
+        await worker.steps(second, 2)
+        await told(worker, first, seen[first])
+        shown.append(second)
+        feed._tokens.renew(1)
+        watching.append(asyncio.create_task(watch_into(seen[second], feed.run(second))))
+        for _ in range(5):
+            await worker.steps(other, 2)
+            await told(worker, first, seen[first])
+            await told(worker, second, seen[second])
+        for run_id in (first, second):
+            await worker.append(run_id, DONE)
+        await asyncio.gather(*watching)
+
+    assert seen == {first: list(range(1, 8)), second: list(range(1, 9))}
 
 
 async def test_key_rotated(worker: Worker, guarded: Guarded, tmp_path: Path) -> None:

@@ -71,6 +71,15 @@ class Worker:
         async with self._session.get(f"http://127.0.0.1:{port}/stats") as answer:
             return int((await answer.json())["connections"])
 
+    async def polls(self, cause: str) -> int:
+        """How many polls the API was asked for this cause, by whomever."""
+        port = self.places.environ["API_ADMIN_PORT"]
+        async with self._session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        counts = [line.split()[-1] for line in lines if line.startswith(f'orchestrator_polls_total{{cause="{cause}"')]
+        assert counts
+        return sum(int(float(count)) for count in counts)
+
     async def _post(self, path: str, body: object) -> Any:
         async with self._session.post(f"{self.places.api}/api/v1{path}", json=body) as answer:
             assert answer.status in (200, 201), await answer.text()
