@@ -19,8 +19,8 @@ and looks at no `Authorization`; it is for one machine.
 405 `method_not_allowed`, another path 404 `path_unknown`.
 
 **Errors** are RFC 9457 problems: `code` is for programs, `detail` for people, `field` names the guilty part. A new
-version may bring new codes. One exception: a 5xx answer to `GET .../runs/{run_id}/events` is one line of `text/plain`
-where the request's `Accept` does not name JSON: there are pages that take any JSON for a history.
+version may bring new codes. One exception: an answer 5xx or 429 to `GET .../runs/{run_id}/events` is one line of
+`text/plain` where the request's `Accept` does not name JSON: there are pages that take any JSON for a history.
 
 **JSON.** A body is read as JSON whatever its `Content-Type` says. Clients must ignore fields that they do not know, and
 not depend on the order of fields.

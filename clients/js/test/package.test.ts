@@ -1,6 +1,7 @@
 /** The package as it is published: built, packed, and installed in an empty directory from its tarball. */
 import { execFile } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { cp, lstat, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -72,6 +73,25 @@ describe("the package", () => {
     expect(stdout.trim()).toBe("Runfeed,RunfeedError,RunfeedProvider,useConnection,useRunEvents,useRunfeed");
   });
 });
+
+test("installed from its folder as the README says, it has the application's React and none of its own", async () => {
+  const app = await mkdtemp(join(tmpdir(), "runfeed-app-"));
+  try {
+    await writeFile(join(app, "package.json"), JSON.stringify({ private: true, type: "module" }));
+    await run("npm", ["install", "--install-links", "--offline", "--no-audit", "--no-fund", ours], { cwd: app });
+    await cp(join(ours, "node_modules", "react"), join(app, "node_modules", "react"), { recursive: true });
+    const folder = join(app, "node_modules", "runfeed");
+    // As a bundler looks for it: from where the file really is, which behind a link is beside the React of our tests.
+    const { resolve } = createRequire(await realpath(join(folder, "dist", "react.js")));
+
+    expect(await readFile(join(ours, "../../README.md"), "utf8")).toMatch(/^npm install --install-links \.\/clients\/js\b/m);
+    expect((await lstat(folder)).isDirectory()).toBe(true);
+    expect(await readdir(folder)).not.toContain("node_modules");
+    expect(resolve("react")).toBe(await realpath(join(app, "node_modules", "react", "index.js")));
+  } finally {
+    await rm(app, { recursive: true });
+  }
+}, 60_000);
 
 test("the README's examples are good TypeScript, by the types that are published", async () => {
   const readme = await readFile(join(ours, "README.md"), "utf8");
