@@ -72,6 +72,8 @@ class Verification:
             if credential.ticket:
                 principal = await self._redeemed(credential)
             else:
+        if credential.text.startswith(credentials.API_KEY):
+            raise credentials.api_key()
                 principal = await self._verifier.verify(credential.text, self._clock())
         except TokenRefused as exc:
             raise credentials.refused(exc.code, exc.detail) from exc
@@ -79,8 +81,8 @@ class Verification:
             raise keys_away() from exc
         except HistoryAway as exc:
             raise history_away() from exc
-        if self._revocations.revoked(principal):
-            raise credentials.revoked()
+        if why := self._revocations.revoked(principal):
+            raise credentials.revoked(why)
         return principal
 
     async def _redeemed(self, ticket: Credential) -> Principal:

@@ -61,8 +61,8 @@ class Guard:
             raise Unauthenticated(error.code, error.detail) from None
         except tokens.KeysAway as error:
             raise Unavailable("keys_away", str(error)) from None
-        if self._revoked.revoked(principal):
-            raise Unauthenticated("token_revoked", "the token was revoked")
+        if why := self._revoked.revoked(principal):
+            raise Unauthenticated("token_revoked", why)
         if not rule.users:
             raise Forbidden(None, f"this call needs {rule.wanted()}")
         return User(principal)

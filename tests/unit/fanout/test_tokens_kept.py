@@ -165,7 +165,7 @@ def test_user_is_revoked() -> None:
     revocations = Revocations()
     revocations.add("alice", NOW)
 
-    assert [revocations.revoked(principal(issued_at=at)) for at in (0.0, NOW - 1, NOW, NOW + 0.001)] == [
+    assert [bool(revocations.revoked(principal(issued_at=at))) for at in (0.0, NOW - 1, NOW, NOW + 0.001)] == [
         True, True, True, False
     ]  # fmt: skip
     assert not revocations.revoked(principal("Alice", NOW - 1))
@@ -183,6 +183,18 @@ def test_later_moment_counts() -> None:
 
 def test_token_is_revoked() -> None:
     """A token is taken back by its id, whoever has it; one without an id is not among them."""
+
+
+def test_why_it_is_revoked() -> None:
+    """A token without `iat` is told that this is why it holds no longer, unless it was taken back by its id."""
+    revocations = Revocations()
+    revocations.add("alice", NOW)
+    revocations.add_token("t1")
+
+    silent = "the user's tokens were revoked, and this one does not say when it was issued (`iat`)"
+    assert revocations.revoked(principal(issued_at=0.0)) == silent
+    assert revocations.revoked(principal(issued_at=0.0, token_id="t1")) == "the token was revoked"
+    assert revocations.revoked(principal(issued_at=NOW)) == "the token was revoked"
     revocations = Revocations()
     revocations.add_token("t1")
 
