@@ -21,7 +21,7 @@ import structlog
 from . import admin, pings
 from .auth_config import masked
 from .deliver import Connection
-from .descriptors import affordable
+from .descriptors import fitted
 from .door import restarting
 from .errors import SettingsError, StageEnded
 from .guard import SPARE
@@ -51,7 +51,8 @@ async def serve(settings: Settings) -> None:
         BaseExceptionGroup: a stage died; nothing is drained then, the process is not to be trusted.
     """
     stopping = _stop_signals()
-    settings = _fitted(settings)
+    most = fitted("fanout.file_descriptors", settings.max_sockets, OTHER_FILES)
+    settings = replace(settings, max_sockets=most)
     metrics = Metrics()
     router = Router(judged=settings.history_url is not None, hold=settings.hold)
     url, key = settings.history_url, settings.history_key
@@ -104,15 +105,6 @@ class _Stopping:
 
     async def wait(self) -> None:
         await self._first.wait()
-
-
-def _fitted(settings: Settings) -> Settings:
-    """The settings with as many sockets as there can be."""
-    wanted = settings.max_sockets
-    most = affordable(wanted, OTHER_FILES)
-    if most < wanted:
-        log.warning("fanout.file_descriptors", max_sockets=most, wanted=wanted)
-    return replace(settings, max_sockets=most)
 
 
 def _stop_signals() -> _Stopping:

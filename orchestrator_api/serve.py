@@ -21,7 +21,7 @@ from orchestrator_api.auth_config import AuthConfig
 from orchestrator_api.caller import HUBS, LISTS, MINTS, OPEN, READS, REVOKES, TICKETS, WRITES
 from orchestrator_api.config import Config
 from orchestrator_api.crowd import Crowd
-from orchestrator_api.descriptors import affordable
+from orchestrator_api.descriptors import fitted
 from orchestrator_api.errors import StartError, Unavailable
 from orchestrator_api.front import Call, Front, Handler
 from orchestrator_api.grants import Grants, not_configured
@@ -239,10 +239,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
 
 def _crowd(settings: Settings, metrics: Metrics) -> Crowd:
     """Returns what counts the public port's connections: as many as there can be files."""
-    auth, wanted = settings.auth, settings.max_connections
-    most = affordable(wanted, OTHER_FILES)
-    if most < wanted:
-        log.warning("orchestrator.file_descriptors", max_connections=most, wanted=wanted)
+    auth = settings.auth
+    most = fitted("orchestrator.file_descriptors", settings.max_connections, OTHER_FILES)
     of_address = 0 if auth.insecure and not auth.exposed else settings.connections_per_address
     crowd = Crowd(most, of_address, auth.proxies, metrics)
     metrics.watch("orchestrator_connections", "Open connections of the public port.", lambda: float(len(crowd)))

@@ -281,7 +281,8 @@ async def test_file_descriptors(redis_url: str, tmp_path: Path, free_port: Calla
         await eventually(hub.ready, within=10)
         (line,) = hub.events("fanout.file_descriptors")
         assert line["wanted"] == 20_000
-        most = line["max_sockets"]
+        assert (line["level"], line["limit"]) == ("warning", 240)
+        most = line["connections"]
         with ExitStack() as sockets:
             assert await crowd(hub, most + 10, sockets) == [b"101"] * most + [b"503"] * 10
             # And where there is nothing left even so, those who come are cut off, and not the hub.

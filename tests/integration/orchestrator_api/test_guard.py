@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -319,6 +321,20 @@ async def test_database_away(postgres_server: OwnPostgres, redis_url: str) -> No
 
         async def away() -> bool:
             found, body = await world.ask(key, "GET", "/api/v1/revocations")
+async def test_routine(migrated_database_url: str, redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What a hub asks every second is logged for who wants to know everything, its refusal like any other."""
+    with caplog.at_level(logging.INFO), capture_logs() as said:
+        async with proving(migrated_database_url, redis_url) as world:
+            reader = await world.key("read")
+            for headers in (world.hub, reader):
+                await world.ask(headers, "POST", "/api/v1/feeds/heads", {"usernames": ["alice"]})
+                await world.ask(headers, "GET", "/api/v1/revocations")
+    lines = [(line["route"], line["status"]) for line in said if line["event"] == "orchestrator.request"]
+    routine = [line for line in lines if line[0] in ("/api/v1/feeds/heads", "/api/v1/revocations")]
+
+    assert routine == [("/api/v1/feeds/heads", 403), ("/api/v1/revocations", 403)]
+
+
             return bool(found == 503 and body["code"] == "store_away")
 
         await eventually(away, within=10)
