@@ -74,6 +74,8 @@ async def serve(settings: Settings) -> None:
                 running.append(stage("fanout.revocations", hub.revocations.watch()))
             elif settings.auth.exposed:
                 running.append(stage("fanout.warn", _warn()))
+            if (keys := hub.guard.verification.published) is not None:
+                running.append(stages.create_task(keys.watch(), name="fanout.issuer_keys"))  # which comes to an end
             if history is not None:
                 running += [
                     stage("fanout.joins", hub.joins.run()),
@@ -169,7 +171,7 @@ async def _open(server: asyncio.Server, state: admin.State) -> None:
 def _observed(
     settings: Settings, hub: Hub, subscription: Subscription, server: asyncio.Server
 ) -> tuple[admin.State, HubCollector]:
-    router = hub.router
+    router, keys = hub.router, hub.guard.verification.published
 
     def beacon_age() -> float | None:
         return None if router.beacon_at is None else hub.loop.time() - router.beacon_at
@@ -187,6 +189,7 @@ def _observed(
         trace=trace,
         listening=server.is_serving,
         revocations=lambda: hub.revocations.state,
+        issuer_keys=lambda: "none" if keys is None else keys.state,
         auth=settings.auth,
     )
     gauges = {
@@ -199,6 +202,10 @@ def _observed(
         "fanout_joins_waiting": ("Requests that wait for a base.", lambda: len(hub.joins)),
         "fanout_replays": ("Sockets that history is being replayed to.", lambda: len(hub.replays)),
         "fanout_auth_insecure": ("1: usernames are believed, 0: tokens say who asks.", lambda: not hub.guard.proven),
+        "fanout_issuer_keys": (
+            "Keys known of AUTH_JWKS_URL, 0: none; absent: it is not set.",
+            lambda: None if keys is None else keys.count,
+        ),
         "fanout_revocations_known": ("Entries that were read of what was revoked.", lambda: hub.revocations.count),
     }
     counters = {

@@ -90,9 +90,6 @@ class KeySource(Protocol):
     async def find(self, kid: str | None) -> Sequence[Key]:
         """Returns the keys that a token with this `kid` may be signed with. Raises KeysAway."""
 
-    async def close(self) -> None:
-        """Ends whatever it does on its own."""
-
 
 class FixedKeys:
     """Keys that were configured. There are one or two, so a `kid` has nothing to choose."""
@@ -103,9 +100,6 @@ class FixedKeys:
     async def find(self, kid: str | None) -> Sequence[Key]:
         """Returns all of them."""
         return self._keys
-
-    async def close(self) -> None:
-        """Nothing runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +130,6 @@ class Verifier:
         self._issuers = {issuer.name: issuer for issuer in issuers}
         self._audience = audience
         self._kept: dict[bytes, _Kept] = {}  # by digest, so that no token lies about in memory; the oldest is first
-
-    async def close(self) -> None:
-        """Ends what the key sources do on their own."""
-        for issuer in self._issuers.values():
-            await issuer.keys.close()
 
     async def verify(self, token: str, now: float) -> Principal:
         """Returns whom the token is of. now: seconds since 1970.
@@ -174,12 +163,6 @@ class Verifier:
         name = parts.claims.get("iss")
         issuer = self._issuers.get(name) if isinstance(name, str) else None
         if issuer is None:
-    def _not_ours(self) -> str:
-        """Returns what the `iss` of a token of nobody is not. Watch tokens are made by the API, and not by hand."""
-        if self._issuers.keys() - {API_ISSUER}:
-            return "not AUTH_ISSUER, to the byte (a slash at the end counts)"
-        return f"not {API_ISSUER}: no AUTH_ISSUER is set here, and only the API's own watch tokens are taken"
-
             raise TokenRefused(f"the token's `iss` is {self._not_ours()}")
         algorithm, kid = _algorithm_and_kid(parts.header)
         if algorithm not in issuer.algorithms:
@@ -190,6 +173,12 @@ class Verifier:
         if not any(key.fits(parts.signed, parts.signature) for key in keys):
             raise TokenRefused("the token's signature fits no key of its issuer")
         return _principal(parts.claims, issuer.name, self._audience, now)
+
+    def _not_ours(self) -> str:
+        """Returns what the `iss` of a token of nobody is not. Watch tokens are made by the API, and not by hand."""
+        if self._issuers.keys() - {API_ISSUER}:
+            return "not AUTH_ISSUER, to the byte (a slash at the end counts)"
+        return f"not {API_ISSUER}: no AUTH_ISSUER is set here, and only the API's own watch tokens are taken"
 
 
 def mint(key: bytes, *, username: str, runs: Iterable[str] | None, audience: str, now: float, ttl: float) -> str:
