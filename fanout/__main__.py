@@ -1,4 +1,4 @@
-"""`python -m fanout`: the hub as a process.
+"""`python -m fanout [serve|check-config]`: the hub as a process, and what it would read.
 
 Exit codes: 0 drained, 1 could not start or a stage died, 2 a bad setting.
 """
@@ -25,15 +25,19 @@ else:
 
 
 def main() -> int:
-    """Run until a signal; the exit code."""
-    ArgumentParser(
-        prog="python -m fanout", description=f"fanout {__version__}: set by the environment alone"
-    ).parse_args()
+    """Run until a signal, or show the settings; the exit code."""
+    parser = ArgumentParser(prog="python -m fanout", description=f"fanout {__version__}: set by the environment alone")
+    what = "run the hub, which is the default, or show the settings in force, without what is secret, and who asks"
+    parser.add_argument("command", nargs="?", choices=("serve", "check-config"), default="serve", help=what)
+    command = parser.parse_args().command
     try:
         settings = Settings.from_env(os.environ)
     except SettingsError as exc:
         sys.stderr.write(f"fanout: {exc}\n")
         return 2
+    if command == "check-config":
+        sys.stdout.write("\n".join((*settings.in_force(os.environ), "")))
+        return 0
     logs.set_up(settings.log_level, settings.log_format)
     log = structlog.stdlib.get_logger("fanout")
     for name in Settings.unknown(os.environ):

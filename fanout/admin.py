@@ -36,6 +36,8 @@ class State:
         listening: the sockets' port is open.
         revocations: the list of what was revoked: none (nothing can be), unknown (not read yet), refused (the API does
             not take our key), live or old.
+        issuer_keys: those of AUTH_JWKS_URL: none (there is no such URL), unknown (never read), old (the last fetch
+            failed) or live.
         auth: how it is known who asks, and what a request may name as its Host.
     """
 
@@ -48,11 +50,18 @@ class State:
     trace: Callable[[str, int], list[dict[str, Any]]]
     listening: Callable[[], bool] = lambda: True
     revocations: Callable[[], str] = lambda: "none"
+    issuer_keys: Callable[[], str] = lambda: "none"
     auth: AuthConfig = field(default_factory=AuthConfig)
 
     def able(self) -> bool:
-        """A new socket would see something: without Redis history still tells every second what there is."""
-        return (self.redis_live() or self.history() == "live") and self.revocations() not in ("unknown", "refused")
+        """A new socket would see something: without Redis history still tells every second what there is.
+
+        Without its issuer's keys a hub takes tokens of the API, if it has their key. It has never read them where the
+        URL is wrong, and such a hub is to be seen before it takes the place of one that works.
+        """
+        proving = self.issuer_keys() != "unknown" or bool(self.auth.watch_keys)
+        seeing = self.redis_live() or self.history() == "live"
+        return seeing and proving and self.revocations() not in ("unknown", "refused")
 
     def readiness(self) -> tuple[int, dict[str, Any]]:
         """Status and body of /readyz: 503 while draining, or when a new socket would see nothing."""
@@ -63,6 +72,7 @@ class State:
             "degraded": [
                 *([] if live else ["redis"]),
                 *(["history"] if history == "away" else []),
+                *(["issuer_keys"] if self.issuer_keys() in ("unknown", "old") else []),
                 *(["revocations"] if self.revocations() in ("unknown", "refused", "old") else []),
             ],
             "redis": "live" if live else "away",

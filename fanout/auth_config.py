@@ -7,7 +7,7 @@ What is wrong with a secret is said without any of it.
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -43,8 +43,8 @@ DOCUMENTED: Final = (
     (
         "AUTH_JWKS_URL",
         "",
-        "https:// URL of the issuer's keys, RS256, ES256 or EdDSA; read anew every 10 minutes, and for a new key at"
-        " most every 30 seconds",
+        "https:// URL (http:// on loopback) of the issuer's keys, RS256, ES256 or EdDSA; read at the start, anew every"
+        " 10 minutes, and for a new key at most every 30 seconds; a CA of your own: SSL_CERT_FILE",
     ),
     (
         "AUTH_ISSUER",
@@ -83,6 +83,24 @@ def masked(text: str) -> str:
     """Returns a setting's value as it may be shown: without a URL's passwords, before an @ or in the query."""
     text = re.sub(r"//.*@", "//***@", text, flags=re.DOTALL)
     return re.sub(r"(?i)([?&][^=&]*(?:passw|%[0-9a-f]{2})[^=&]*=)[^&]*", r"\1***", text)
+
+
+def in_force(
+    documented: Iterable[tuple[str, str, str]], env: Mapping[str, str], derived: Mapping[str, str], secret: Set[str]
+) -> list[str]:
+    """Returns `NAME = value` of each setting, with ` (default)` behind it where nothing was set.
+
+    documented: (variable, default, meaning) of each. derived: the defaults that depend on what else was set. secret:
+    the variables whose values nobody is shown.
+    """
+    lines = []
+    for name, default, _ in documented:
+        text = " ".join(env.get(name, "").split())  # on one line, as a PEM is not
+        if text:
+            lines.append(f"{name} = {'***' if name in secret else masked(text)}")
+        else:
+            lines.append(f"{name} = {derived.get(name, default) or 'unset'} (default)")
+    return lines
 
 
 class AuthConfigError(ValueError):
@@ -158,15 +176,36 @@ class AuthConfig:
         """The key that watch tokens are minted with; None: none are."""
         return self.watch_keys[0] if self.watch_keys else None
 
-    def verifier(self, fetch: Callable[[], Awaitable[bytes]], clock: Callable[[], float]) -> Verifier:
-        """Returns what verifies tokens, to be closed at the end. fetch, clock: see Jwks; used with a jwks_url only."""
+    def who_asks(self, *others: str) -> str:
+        """Returns in words whose word is taken, for the operator. others: what a service takes beside tokens."""
+        if self.insecure:
+            return f"nobody, usernames are believed {'from everywhere' if self.exposed else 'on loopback'}"
+        found = [] if self.issuer is None else [f"tokens of {self.issuer} ({' or '.join(self._algorithms())})"]
+        return ", ".join((*found, *(["watch tokens"] if self.watch_keys else []), *others))
+
+    def derived(self) -> dict[str, str]:
+        """Returns the defaults that depend on what else was set; "" is unset. See `in_force`."""
+        return {
+            "AUTH_ISSUER": self.issuer or "",
+            "WATCH_TOKEN_KEY": "made from AUTH_HMAC_KEY" if self.watch_keys else "",
+            "ALLOWED_HOSTS": "addresses, localhost and names without a dot" if self.insecure else "any host",
+        }
+
+    def _algorithms(self) -> tuple[str, ...]:
+        """Returns what the tokens of `issuer` may be signed with."""
+        if self.hmac_keys:
+            return ("HS256",)
+        return ALGORITHMS if self.public_key is None else (self.public_key.algorithm,)
+
+    def verifier(self, published: Jwks | None) -> Verifier:
+        """Returns what verifies tokens. published: the keys behind jwks_url, None where there is none."""
         issuers = []
         if self.issuer is not None and self.hmac_keys:
             issuers.append(_hmac_issuer(self.issuer, self.hmac_keys))
         elif self.issuer is not None and self.public_key is not None:
-            issuers.append(Issuer(self.issuer, (self.public_key.algorithm,), FixedKeys(self.public_key)))
-        elif self.issuer is not None:
-            issuers.append(Issuer(self.issuer, ALGORITHMS, Jwks(fetch, clock)))
+            issuers.append(Issuer(self.issuer, self._algorithms(), FixedKeys(self.public_key)))
+        elif self.issuer is not None and published is not None:
+            issuers.append(Issuer(self.issuer, self._algorithms(), published))
         if self.watch_keys:
             issuers.append(_hmac_issuer(API_ISSUER, self.watch_keys))
         return Verifier(issuers, self.audience)

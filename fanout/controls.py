@@ -53,3 +53,11 @@ def sse_token_ended(code: str) -> bytes:
 def sse_retry(retry_ms: int) -> bytes:
     """Come back after `retry_ms` milliseconds: the last thing on a stream that ends."""
     return b"retry: %d\n\n" % retry_ms
+
+
+def sse_refused(code: str, retry_ms: int) -> bytes:
+    """The same of a stream that never began, with the refusal's code for people: a client reads no comment.
+
+    One block, since a block that is a comment alone is a sign of life.
+    """
+    return b": %b\n%b" % (code.encode(), sse_retry(retry_ms))

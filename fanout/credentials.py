@@ -1,7 +1,8 @@
 """Who asks: which of a request's credentials counts, and what a principal may see of what was asked for. No I/O.
 
-Four carriers, the first that is there: `Authorization: Bearer`, the subprotocol `bearer.<token>`, `?ticket=`, and for a
-WebSocket its first message. What is in a URL is in logs and histories: a token there is refused, a ticket works once.
+Four carriers, the first that is there: `Authorization: Bearer`, the subprotocol `bearer.<token>` beside `runfeed.v1`,
+`?ticket=`, and for a WebSocket its first message. What is in a URL is in logs and histories: a token there is refused,
+a ticket works once.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import msgspec
 from .admission import Admission, values_of
 from .errors import Refusal
 from .tokens import Principal
-from .wire import TEXT
+from .wire import CONTROL_PROTOCOL, TEXT
 
 TICKETS: Final = "/api/v1/tickets"  # of the API
+WATCH_TOKENS: Final = "/api/v1/watch-tokens"  # the same
+API_KEY: Final = "rfk_"  # what an API key begins with
 _BEARER: Final = re.compile(r"bearer(?: +(.*))?", re.IGNORECASE | re.DOTALL)
 _OFFER: Final = "bearer."
 _TICKET: Final = re.compile(r"rft_[A-Za-z0-9_-]{1,256}")
@@ -61,13 +64,19 @@ def refused(code: str, detail: str) -> Refusal:
 
 def missing() -> Refusal:
     """Nobody said who they are."""
-    detail = "say who you are: `Authorization: Bearer`, the subprotocol `bearer.<token>`, or `?ticket=`"
+    detail = "say who you are: `Authorization: Bearer`, the subprotocols `runfeed.v1, bearer.<token>`, or `?ticket=`"
     return refused("token_missing", detail)
 
 
-def revoked() -> Refusal:
+def revoked(why: str) -> Refusal:
     """The token was good until somebody revoked it."""
-    return refused("token_revoked", "the token was revoked")
+    return refused("token_revoked", why)
+
+
+def api_key() -> Refusal:
+    """A program's key in the place of a token: it opens calls of the API, which gives away what opens a stream."""
+    ways = f"a watch token (POST {WATCH_TOKENS}) or a ticket (POST {TICKETS})"
+    return refused("token_invalid", f"this is an API key, which opens no stream: get {ways} with a key that may `mint`")
 
 
 def shown(target: str, fields: Fields, encoding: int) -> Credential | None:
@@ -106,10 +115,14 @@ def _bearer(fields: Fields) -> str | None:
         raise Refusal(400, "Authorization must be given once", "Authorization")
     if found:
         return found[0][1] or ""
-    offers = ",".join(fields.get_all("Sec-WebSocket-Protocol")).split(",")
-    tokens = [each.strip().removeprefix(_OFFER) for each in offers if each.strip().startswith(_OFFER)]
+    offers = [each.strip() for each in ",".join(fields.get_all("Sec-WebSocket-Protocol")).split(",")]
+    tokens = [each.removeprefix(_OFFER) for each in offers if each.startswith(_OFFER)]
     if len(tokens) > 1:
         raise Refusal(400, "one subprotocol may be bearer.<token>", "Sec-WebSocket-Protocol")
+    if tokens and CONTROL_PROTOCOL not in offers:
+        # We answer no token, and a browser fails a socket, without a word, that is told none of what it offered.
+        rule = f"offer `{CONTROL_PROTOCOL}` beside `{_OFFER}...`: a browser wants one of its protocols told back"
+        raise Refusal(400, rule, "Sec-WebSocket-Protocol")
     return tokens[0] if tokens else None
 
 

@@ -273,7 +273,7 @@ class Door(asyncio.BufferedProtocol):
         if self.stream and isinstance(pending[0], Response) and refusal.status in (429, 503):
             # From any status but 200 an EventSource never comes back.
             self.hub.metrics.request_refused(refusal.status, refusal.code)
-            self._last_words(pending[0].serialize() + controls.sse_retry(retry_ms()))
+            self._last_words(pending[0].serialize() + controls.sse_refused(refusal.code, retry_ms()))
         else:
             if isinstance(pending[0], Response):
                 refusal.headers += handshake.shared_by(pending[0])

@@ -307,12 +307,12 @@ class Guard:
 
     def _turned_out(self, connection: Connection) -> None:
         guest = connection.guest
-        if guest is None or guest.principal is None or not self._hub.revocations.revoked(guest.principal):
+        if guest is None or guest.principal is None or not (why := self._hub.revocations.revoked(guest.principal)):
             return
         if connection.state == OPEN:
             self._close(connection, "token_revoked")
         else:
-            connection.refuse_waiting(credentials.revoked())
+            connection.refuse_waiting(credentials.revoked(why))
 
     def _close(self, connection: Connection, code: str) -> None:
         """End an open socket or stream for want of a good token."""

@@ -31,10 +31,9 @@ from .auth_config import AuthConfig
 from .credentials import run_unknown
 from .deflate import WINDOW_BITS
 from .errors import Refusal
-from .wire import RUN_ID, SSE, SSE_NAMED
+from .wire import CONTROL_PROTOCOL, RUN_ID, SSE, SSE_NAMED
 
 MAX_INBOUND: Final = 16 << 10  # bytes of one message from a client; the library closes 1009 beyond
-CONTROL_PROTOCOL: Final = Subprotocol("runfeed.v1")
 _LOOPBACK: Final = re.compile(r"https?://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?")
 _ALLOW: Final = "GET, HEAD, OPTIONS"
 # What a client that offered runfeed.v1 is closed with instead of a status; a browser shows its page no status.
@@ -170,7 +169,8 @@ class Handshake(ServerProtocol):
 
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
         """Ours when it is offered. The library's own choice refuses clients that offer none."""
-        return CONTROL_PROTOCOL if CONTROL_PROTOCOL in subprotocols else None
+        ours = Subprotocol(CONTROL_PROTOCOL)
+        return ours if ours in subprotocols else None
 
     def fail(self, code: int, reason: str = "") -> None:
         """The library's end of a connection. What is too big from somebody without a name is no token."""

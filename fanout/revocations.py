@@ -54,9 +54,9 @@ class RevocationList:
             return "refused"
         return "old" if self._clock() - self._read_at > STALE else "live"
 
-    def revoked(self, principal: Principal) -> bool:
-        """Whether this token was revoked, as far as it is known."""
-        return self._known is not None and self._known.revoked(principal)
+    def revoked(self, principal: Principal) -> str:
+        """Why this token holds no longer, a sentence; "": it was not revoked, as far as it is known."""
+        return "" if self._known is None else self._known.revoked(principal)
 
     async def watch(self) -> None:
         """Keep the list, for ever."""

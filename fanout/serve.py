@@ -21,7 +21,7 @@ import structlog
 from . import admin, pings
 from .auth_config import masked
 from .deliver import Connection
-from .descriptors import affordable
+from .descriptors import fitted
 from .door import restarting
 from .errors import SettingsError, StageEnded
 from .guard import SPARE
@@ -51,7 +51,8 @@ async def serve(settings: Settings) -> None:
         BaseExceptionGroup: a stage died; nothing is drained then, the process is not to be trusted.
     """
     stopping = _stop_signals()
-    settings = _fitted(settings)
+    most = fitted("fanout.file_descriptors", settings.max_sockets, OTHER_FILES)
+    settings = replace(settings, max_sockets=most)
     metrics = Metrics()
     router = Router(judged=settings.history_url is not None, hold=settings.hold)
     url, key = settings.history_url, settings.history_key
@@ -73,6 +74,8 @@ async def serve(settings: Settings) -> None:
                 running.append(stage("fanout.revocations", hub.revocations.watch()))
             elif settings.auth.exposed:
                 running.append(stage("fanout.warn", _warn()))
+            if (keys := hub.guard.verification.published) is not None:
+                running.append(stages.create_task(keys.watch(), name="fanout.issuer_keys"))  # which comes to an end
             if history is not None:
                 running += [
                     stage("fanout.joins", hub.joins.run()),
@@ -104,15 +107,6 @@ class _Stopping:
 
     async def wait(self) -> None:
         await self._first.wait()
-
-
-def _fitted(settings: Settings) -> Settings:
-    """The settings with as many sockets as there can be."""
-    wanted = settings.max_sockets
-    most = affordable(wanted, OTHER_FILES)
-    if most < wanted:
-        log.warning("fanout.file_descriptors", max_sockets=most, wanted=wanted)
-    return replace(settings, max_sockets=most)
 
 
 def _stop_signals() -> _Stopping:
@@ -177,7 +171,7 @@ async def _open(server: asyncio.Server, state: admin.State) -> None:
 def _observed(
     settings: Settings, hub: Hub, subscription: Subscription, server: asyncio.Server
 ) -> tuple[admin.State, HubCollector]:
-    router = hub.router
+    router, keys = hub.router, hub.guard.verification.published
 
     def beacon_age() -> float | None:
         return None if router.beacon_at is None else hub.loop.time() - router.beacon_at
@@ -195,6 +189,7 @@ def _observed(
         trace=trace,
         listening=server.is_serving,
         revocations=lambda: hub.revocations.state,
+        issuer_keys=lambda: "none" if keys is None else keys.state,
         auth=settings.auth,
     )
     gauges = {
@@ -207,6 +202,10 @@ def _observed(
         "fanout_joins_waiting": ("Requests that wait for a base.", lambda: len(hub.joins)),
         "fanout_replays": ("Sockets that history is being replayed to.", lambda: len(hub.replays)),
         "fanout_auth_insecure": ("1: usernames are believed, 0: tokens say who asks.", lambda: not hub.guard.proven),
+        "fanout_issuer_keys": (
+            "Keys known of AUTH_JWKS_URL, 0: none; absent: it is not set.",
+            lambda: None if keys is None else keys.count,
+        ),
         "fanout_revocations_known": ("Entries that were read of what was revoked.", lambda: hub.revocations.count),
     }
     counters = {

@@ -15,7 +15,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from .auth_config import AuthConfig, AuthConfigError, masked
+from .auth_config import DOCUMENTED, SECRETS, AuthConfig, AuthConfigError, in_force, masked
 from .errors import SettingsError
 
 HISTORY_KEY = "FANOUT_HISTORY_KEY"  # a secret
@@ -280,10 +280,7 @@ class Settings:
         """
         values: dict[str, Any] = {}
         for item in _own(cls):
-            variable = item.metadata["env"]
-            # PORT is what platforms give a process that has one port; ours is the sockets', never the admin's.
-            if variable == "FANOUT_PORT" and not env.get(variable):
-                variable = "PORT"
+            variable = _variable(item, env)
             text = env.get(variable, "").strip()
             if not text:
                 continue
@@ -307,6 +304,17 @@ class Settings:
             raise SettingsError(HISTORY_KEY, f"must be set with FANOUT_HISTORY_URL where tokens say who asks; {remedy}")
         return settings
 
+    def in_force(self, env: Mapping[str, str]) -> list[str]:
+        """A line on every setting that was read of `env`, without what is secret, and one on who asks."""
+        given = {item.metadata["env"]: env.get(_variable(item, env), "") for item in _own(type(self))}
+        derived = {
+            "ALLOWED_ORIGINS": "any loopback origin",
+            "LOG_FORMAT": "console on a terminal, else json",
+            **self.auth.derived(),
+        }
+        lines = in_force((*self.documented(), *DOCUMENTED), {**env, **given}, derived, SECRETS | {HISTORY_KEY})
+        return [*lines, f"who asks: {self.auth.who_asks(*([] if self.history_url is None else ['tickets']))}"]
+
     @classmethod
     def unknown(cls, env: Mapping[str, str]) -> list[str]:
         """The names in `env` that begin with FANOUT_ and mean nothing: most likely a slip of the pen."""
@@ -317,6 +325,12 @@ class Settings:
     def documented(cls) -> list[tuple[str, str, str]]:
         """(variable, default, meaning) of each setting, in order; the default is "" where there is none."""
         return [(item.metadata["env"], item.metadata["default"], item.metadata["meaning"]) for item in _own(cls)]
+
+
+def _variable(item: Field[Any], env: Mapping[str, str]) -> str:
+    """Where a setting is read from: PORT is what platforms give a process that has one port; ours is the sockets'."""
+    own = str(item.metadata["env"])
+    return "PORT" if own == "FANOUT_PORT" and not env.get(own) else own
 
 
 def _own(settings: type[Settings]) -> list[Field[Any]]:

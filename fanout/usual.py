@@ -18,7 +18,7 @@ from . import handshake
 from .admission import Admission, admit
 from .handshake import Rules
 from .peers import Hosts
-from .wire import USERNAME
+from .wire import CONTROL_PROTOCOL, USERNAME
 
 MAX_USUAL: Final = 4096  # bytes of a head: below the library's limit for a line
 MAX_FIELDS: Final = 64  # below the library's
@@ -37,7 +37,7 @@ _ANSWER: Final = b"\r\n".join((
     b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Accept: %b",
     b"%b\r\n",
 ))  # fmt: skip
-_OURS: Final = handshake.CONTROL_PROTOCOL.encode()
+_OURS: Final = CONTROL_PROTOCOL.encode()
 _CONTROLS: Final = b"Sec-WebSocket-Protocol: %b\r\n" % _OURS
 
 

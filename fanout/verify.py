@@ -13,7 +13,7 @@ from .auth_config import AuthConfig
 from .credentials import Credential
 from .door import history_away
 from .errors import HistoryAway, Refusal
-from .jwks import MOST_BYTES
+from .jwks import MOST_BYTES, Jwks
 from .metrics import Metrics
 from .revocations import RevocationList
 from .tokens import KeysAway, Principal, TokenRefused
@@ -34,6 +34,9 @@ class Verification:
         revocations: what was revoked.
         metrics: counts what is asked of the issuer.
         clock: seconds since 1970.
+
+    Attributes:
+        published: the keys behind AUTH_JWKS_URL, to be watched; None: it is not set.
     """
 
     def __init__(
@@ -52,11 +55,14 @@ class Verification:
         self._redeems = asyncio.Semaphore(REDEEMS)
         self._keys: Client | None = None
         self._clock = clock
-        self._verifier = auth.verifier(self._fetch_keys, asyncio.get_running_loop().time)
+        now = asyncio.get_running_loop().time
+        self.published = None if auth.jwks_url is None else Jwks(self._fetch_keys, now)
+        self._verifier = auth.verifier(self.published)
 
     async def close(self) -> None:
         """End what runs on its own."""
-        await self._verifier.close()
+        if self.published is not None:
+            await self.published.close()
         if self._keys is not None:
             await self._keys.close()
 
@@ -66,6 +72,8 @@ class Verification:
         Raises:
             Refusal: 401 for what proves nothing, 503 when that cannot be told now.
         """
+        if credential.text.startswith(credentials.API_KEY):
+            raise credentials.api_key()
         if self._revocations.state == "unknown":
             raise history_away()
         try:
@@ -79,8 +87,8 @@ class Verification:
             raise keys_away() from exc
         except HistoryAway as exc:
             raise history_away() from exc
-        if self._revocations.revoked(principal):
-            raise credentials.revoked()
+        if why := self._revocations.revoked(principal):
+            raise credentials.revoked(why)
         return principal
 
     async def _redeemed(self, ticket: Credential) -> Principal:

@@ -15,6 +15,7 @@ from .deflate import deflated
 
 MAX_ID: Final = 2**53 - 1  # the greatest integer that JSON readers of every language keep exact
 MAX_PAYLOAD: Final = 1 << 20  # bytes of one Redis message
+CONTROL_PROTOCOL: Final = "runfeed.v1"  # the subprotocol whose clients get control frames
 BEACON_CHANNEL: Final = b"run:!beacon"  # no run can have this name
 USERNAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@|:+-]{0,127}")
 RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")

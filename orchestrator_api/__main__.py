@@ -9,7 +9,6 @@ import asyncpg
 import uvloop
 
 from orchestrator_api import __version__, commands, crash, logs, migrate, store
-from orchestrator_api.auth_config import DOCUMENTED, SECRETS, masked
 from orchestrator_api.errors import StartError
 from orchestrator_api.serve import serve
 from orchestrator_api.settings import Settings
@@ -35,11 +34,8 @@ async def _new_epoch(settings: Settings, _: argparse.Namespace) -> None:
         await connection.close()
 
 
-async def _check_config(settings: Settings, said: argparse.Namespace) -> None:
-    for name, _, _ in (*Settings.documented(), *DOCUMENTED):
-        text = " ".join(os.environ.get(name, "").split())  # on one line, as a PEM is not
-        value = "***" if text and name in SECRETS else masked(text)
-        print(f"{name} = {value or '(default)'}")  # noqa: T201 - a command's answer
+async def _check_config(settings: Settings, _: argparse.Namespace) -> None:
+    print("\n".join(settings.in_force(os.environ)))  # noqa: T201 - a command's answer
 
 
 def _plain(run: Run) -> Callable[[argparse.ArgumentParser], None]:
@@ -50,7 +46,7 @@ def _plain(run: Run) -> Callable[[argparse.ArgumentParser], None]:
 COMMANDS = {
     "serve": ("run the service", _plain(_serve)),
     "migrate": ("bring the database's schema to this release", _plain(_migrate)),
-    "check-config": ("show the settings, without what is secret", _plain(_check_config)),
+    "check-config": ("show the settings in force, without what is secret, and who asks", _plain(_check_config)),
     "new-epoch": ("after a database was set back: make clients drop their cursors", _plain(_new_epoch)),
     "keys": ("API keys of workers, hubs and backends", commands.api_keys),
     "revoke": ("refuse tokens from now on, and close their sockets", commands.revoke),

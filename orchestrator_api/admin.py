@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from orchestrator_api import migrate, store
 from orchestrator_api.auth_config import AuthConfig
+from orchestrator_api.jwks import Jwks
 from orchestrator_api.metrics import Metrics
 from orchestrator_api.publish import Publisher
 from orchestrator_api.record import Recorder
@@ -20,13 +21,20 @@ CHECK_FAULTS: tuple[type[Exception], ...] = (*store.AWAY, asyncpg.PostgresError)
 
 
 class Readiness:
-    """Whether this process can do its work: PostgreSQL reachable, its settings right, the schema current."""
+    """Whether this process can do its work: PostgreSQL reachable, its settings right, the schema current.
 
-    def __init__(self, url: str, recorder: Recorder, publisher: Publisher, revoked: Revoked | None) -> None:
+    published: the keys of the issuer's, None: there are none to be read. Away they are no reason to be taken out of
+    service, not even when they were never read: those who append have API keys, and these need no issuer.
+    """
+
+    def __init__(
+        self, url: str, recorder: Recorder, publisher: Publisher, revoked: Revoked | None, published: Jwks | None
+    ) -> None:
         self._url = url
         self._recorder = recorder
         self._publisher = publisher
         self._revoked = revoked
+        self._published = published
         self._checking = asyncio.Lock()
         self._connection: asyncpg.Connection | None = None
         self.draining = False
@@ -53,19 +61,27 @@ class Readiness:
         return store.wrong_settings(session) + await migrate.behind(self._connection)
 
     async def ready(self, _: Request) -> Answer:
-        """GET /readyz: 200, or 503 with the reasons. Redis away is named, and is no reason."""
-        return self._answer(await self.problems(), self._publisher.error)
+        """GET /readyz: 200, or 503 with the reasons. What is only degraded is named, and is no reason."""
+        degraded = [f"{part}: {error}" for part, error in self._degraded().items()]
+        return self._answer(await self.problems(), degraded)
 
     async def ready_in_public(self, _: Request) -> Answer:
         """The same on the API's own port: which part, not what it said, because that names addresses."""
         problems = [
             "postgres: away" if problem.startswith("postgres:") else problem for problem in await self.problems()
         ]
-        return self._answer(problems, self._publisher.error and "away")
+        return self._answer(problems, [f"{part}: away" for part in self._degraded()])
+
+    def _degraded(self) -> dict[str, str]:
+        """Returns what is away that others can do without, and why."""
+        found = {
+            "redis": self._publisher.error,
+            "issuer_keys": "" if self._published is None else self._published.error,
+        }
+        return {part: error for part, error in found.items() if error}
 
     @staticmethod
-    def _answer(problems: list[str], redis: str) -> Answer:
-        degraded = [f"redis: {redis}"] if redis else []
+    def _answer(problems: list[str], degraded: list[str]) -> Answer:
         body = {"status": "not ready" if problems else "ready", "problems": problems, "degraded": degraded}
         return json_response(body, status=503 if problems else 200)
 

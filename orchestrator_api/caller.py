@@ -30,7 +30,10 @@ class Rule:
 
     def wanted(self) -> str:
         """Returns in words what the call needs."""
-        key = f"an API key that may {' or '.join(sorted(self.keys))}"
+        rights = (
+            self.keys - {"hub"} or self.keys
+        )  # a hub's right is all of everybody's: nobody is to ask for that first
+        key = f"an API key with the right {' or '.join(f'`{right}`' for right in sorted(rights))}"
         return f"a user's token or {key}" if self.users else key
 
 

@@ -3,11 +3,27 @@
 This file stands twice, byte for byte, in fanout/ and orchestrator_api/: see tokens.py. A test compares them.
 """
 
+import logging
 import os
 import sys
 
 if sys.platform != "win32":
     import resource
+
+
+log = logging.getLogger(__package__)
+
+
+def fitted(event: str, wanted: int, reserve: int) -> int:
+    """Returns how many connections there can be, see `affordable`; the log says so when that is not what was wanted.
+
+    A default that is a little more than a machine has is no reason to warn at each start. Less than half is.
+    """
+    most = affordable(wanted, reserve)
+    if most < wanted:
+        level = logging.WARNING if 2 * most < wanted else logging.INFO
+        log.log(level, event, extra={"connections": most, "wanted": wanted, "limit": _soft_limit()})
+    return most
 
 
 def affordable(wanted: int, reserve: int) -> int:
@@ -26,6 +42,11 @@ def affordable(wanted: int, reserve: int) -> int:
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return wanted
     return max(1, wanted - (needed - soft))
+
+
+def _soft_limit() -> int | None:
+    """Returns how many files the process may have open; None where that is not known."""
+    return None if sys.platform == "win32" else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def open_now() -> int:

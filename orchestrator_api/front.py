@@ -33,8 +33,8 @@ METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 # did not ask for JSON by name.
 POLL = "/runs/{run_id}/events"
 
-# Each hub asks every second, and the metric counts it: a line each would bury all others.
-UNLOGGED = ("/api/v1/revocations", "GET", 200)
+# What each hub asks every second or so, watched or not, and the metric counts: a line each would bury all others.
+ROUTINE = {("/api/v1/revocations", "GET", 200), ("/api/v1/feeds/heads", "POST", 200)}
 
 ANY_HOST = ("/healthz", "/readyz")  # probes come by whatever address their program has for us, and tell nothing
 HOSTS = 256  # hosts that were allowed and are not judged again
@@ -131,8 +131,8 @@ class Front:
             seconds = time.perf_counter() - began
             method = request.method if request.method in METHODS else "other"
             self._metrics.requested(method, route.template, answer.status, seconds)
-            if (route.template, method, answer.status) != UNLOGGED:
-                self._log(method, route.template, answer.status, seconds)
+            level = "debug" if (route.template, method, answer.status) in ROUTINE else "info"
+            self._log(method, route.template, answer.status, seconds, level)
         return answer
 
     async def _answer(self, request: Request, route: Route) -> Answer | web.StreamResponse:

@@ -16,7 +16,7 @@ from orchestrator_api import keys, tokens
 from orchestrator_api.auth_config import AuthConfig
 from orchestrator_api.caller import NOBODY, Caller, Machine, Rule, User
 from orchestrator_api.errors import BadRequest, Forbidden, Unauthenticated, Unavailable
-from orchestrator_api.jwks import FETCH_TIMEOUT, MOST_BYTES
+from orchestrator_api.jwks import FETCH_TIMEOUT, MOST_BYTES, Jwks
 from orchestrator_api.keys import Keys
 from orchestrator_api.metrics import Metrics
 from orchestrator_api.revoked import Revoked
@@ -61,8 +61,8 @@ class Guard:
             raise Unauthenticated(error.code, error.detail) from None
         except tokens.KeysAway as error:
             raise Unavailable("keys_away", str(error)) from None
-        if self._revoked.revoked(principal):
-            raise Unauthenticated("token_revoked", "the token was revoked")
+        if why := self._revoked.revoked(principal):
+            raise Unauthenticated("token_revoked", why)
         if not rule.users:
             raise Forbidden(None, f"this call needs {rule.wanted()}")
         return User(principal)
@@ -80,33 +80,43 @@ def bearer(request: Request) -> str:
     return credential
 
 
-@asynccontextmanager
-async def guarded(
-    auth: AuthConfig, reader: Reader, revoked: Revoked | None, metrics: Metrics
-) -> AsyncIterator[Guard | None]:
-    """A guard while the context lasts; None without revocations, in insecure mode."""
+def guarded(
+    auth: AuthConfig, reader: Reader, revoked: Revoked | None, published: Jwks | None, metrics: Metrics
+) -> Guard | None:
+    """Returns a guard; None without revocations, in insecure mode. published: see `publishing`."""
     metrics.watch(
         "orchestrator_auth_insecure", "1: nobody proves who they are; 0: tokens and keys.", lambda: float(auth.insecure)
     )
     if revoked is None:
-        yield None
-        return
+        return None
     metrics.watch(
         "orchestrator_revocations_known",
         "Revocations known; a repeat counts again, for a day.",
         lambda: float(revoked.count),
     )
+    return Guard(auth.verifier(published), Keys(reader), revoked)
+
+
+@asynccontextmanager
+async def publishing(auth: AuthConfig, metrics: Metrics) -> AsyncIterator[Jwks | None]:
+    """The keys of AUTH_JWKS_URL while the context lasts, to be watched; None: it is not set."""
+    if auth.jwks_url is None:
+        yield None
+        return
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=FETCH_TIMEOUT),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept-Encoding": "identity"},  # compressed, 256 KiB could be anything
         auto_decompress=False,
     ) as session:
-        verifier = auth.verifier(fetching(session, auth.jwks_url or "", metrics), time.monotonic)
+        published = Jwks(fetching(session, auth.jwks_url, metrics), time.monotonic)
+        metrics.watch(
+            "orchestrator_issuer_keys", "Keys known of AUTH_JWKS_URL, 0: none.", lambda: float(published.count)
+        )
         try:
-            yield Guard(verifier, Keys(reader), revoked)
+            yield published
         finally:
-            await verifier.close()
+            await published.close()
 
 
 async def warn(auth: AuthConfig) -> None:

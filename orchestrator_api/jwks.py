@@ -4,7 +4,7 @@ This file stands twice, byte for byte, in fanout/ and orchestrator_api/: see tok
 
 Whoever sends tokens with invented key names must not make us ask the issuer more often; an issuer that is away must not
 lock out those whose keys we have. So one question at a time, 30 s between two, and what is known stays until a better
-answer comes.
+answer comes. The first question is asked at the start, so that a wrong address is seen before anybody needs it.
 """
 
 import asyncio
@@ -33,6 +33,9 @@ RSA_BITS: Final = (2048, 8192)  # less can be broken, more makes each token expe
 _KINDS: Final = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
 _PUBLIC: Final = ("kty", "crv", "n", "e", "x", "y")
 _BY_NAME: Final = get_default_algorithms()
+_REMEDY: Final = (
+    "AUTH_JWKS_URL must answer 200 with the issuer's keys, without a redirect; a CA of your own: SSL_CERT_FILE"
+)
 log = logging.getLogger(__package__)
 
 
@@ -40,16 +43,45 @@ class Jwks:
     """The keys behind a URL.
 
     fetch: returns the document's bytes, from a fixed address and without following redirects; whatever it raises means
-    that the issuer is away. clock: seconds that only grow.
+    that the issuer is away. clock: seconds that only grow. pause: returns so many of them later.
+
+    error: why the last fetch brought nothing; "" when it did.
     """
 
-    def __init__(self, fetch: Callable[[], Awaitable[bytes]], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[bytes]],
+        clock: Callable[[], float],
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._fetch = fetch
         self._clock = clock
+        self._pause = pause
+        self.error = "not read yet"
         self._keys: list[Key] = []  # none: they were never read
         self._read_at = -math.inf
         self._tried_at = -math.inf
         self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def count(self) -> int:
+        """Returns how many keys are known; 0: they were never read."""
+        return len(self._keys)
+
+    @property
+    def state(self) -> str:
+        """Returns a word for readiness: unknown (never read), old (the last fetch failed, and they hold) or live."""
+        if not self._keys:
+            return "unknown"
+        return "old" if self.error else "live"
+
+    async def watch(self) -> None:
+        """Reads the keys before anybody asks, again and again until they were read once; then visitors see to it."""
+        while not self._keys:
+            if task := self._read_soon():
+                await asyncio.wait([task])
+            if not self._keys:
+                await self._pause(max(0.0, self._tried_at + FLOOR - self._clock()))
 
     async def find(self, kid: str | None) -> Sequence[Key]:
         """Returns the keys of this name; all of them for None. Asks the issuer for a name that is not known, if it may.
@@ -92,9 +124,10 @@ class Jwks:
                 data = await self._fetch()
             self._keys = read_keys(data)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the keys that we have stay
-            said = f"{type(error).__name__}: {error}"[:MOST_SAID]
-            log.warning("jwks_away", extra={"error": said, "keys": len(self._keys)})
+            self.error = f"{type(error).__name__}: {error}"[:MOST_SAID]
+            log.warning("jwks_away", extra={"error": self.error, "keys": len(self._keys), "remedy": _REMEDY})
         else:
+            self.error = ""
             self._read_at = self._clock()
 
 

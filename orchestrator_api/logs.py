@@ -68,7 +68,8 @@ class RequestLog:
         self._log: Any = structlog.get_logger(LOGGER)
         self._event = event
         root = logging.getLogger()
-        self._wanted = root.isEnabledFor(logging.INFO)
+        levels = {"info": logging.INFO, "debug": logging.DEBUG}
+        self._wanted = {name for name, level in levels.items() if root.isEnabledFor(level)}
         handler = root.handlers[0] if root.handlers else None
         self._stream = handler.stream if isinstance(handler, _JsonHandler) else None
         self._heads: dict[tuple[str, str, int], str] = {}  # the lines' first parts: as many as routes have statuses
@@ -76,16 +77,17 @@ class RequestLog:
         self._date = ""
         self._lines: list[str] = []  # of this turn of the event loop: one write for all of them
 
-    def __call__(self, method: str, route: str, status: int, seconds: float) -> None:
-        """A request was answered. route: its template, never its path."""
-        if not self._wanted:
+    def __call__(self, method: str, route: str, status: int, seconds: float, level: str = "info") -> None:
+        """A request was answered. route: its template, not its path. level: info or debug."""
+        if level not in self._wanted:
             return
         if self._stream is None:
-            self._log.info(self._event, method=method, route=route, status=status, ms=round(1000 * seconds, 1))
+            write = getattr(self._log, level)
+            write(self._event, method=method, route=route, status=status, ms=round(1000 * seconds, 1))
             return
         head = self._heads.get((method, route, status))
         if head is None:
-            said = {"method": method, "route": route, "status": status, "event": self._event, "level": "info"}
+            said = {"method": method, "route": route, "status": status, "event": self._event, "level": level}
             head = self._heads[method, route, status] = _json(said | {"logger": LOGGER})[:-1]
         now = time.time()
         second = int(now)

@@ -36,8 +36,8 @@ class Revoked:
     def __repr__(self) -> str:
         return f"<Revoked {self.count} read, the last is {self._number}{' AWAY' if self._away else ''}>"
 
-    def revoked(self, principal: Principal) -> bool:
-        """True when this token holds no longer. Raises Unavailable before the first reading."""
+    def revoked(self, principal: Principal) -> str:
+        """Returns why this token holds no longer, a sentence; "" when it does. Raises Unavailable at first."""
         if not self.ready:
             raise Unavailable("store_away", "which tokens were revoked has not been read yet: try again")
         return self._known.revoked(principal)

@@ -21,11 +21,11 @@ from orchestrator_api.auth_config import AuthConfig
 from orchestrator_api.caller import HUBS, LISTS, MINTS, OPEN, READS, REVOKES, TICKETS, WRITES
 from orchestrator_api.config import Config
 from orchestrator_api.crowd import Crowd
-from orchestrator_api.descriptors import affordable
+from orchestrator_api.descriptors import fitted
 from orchestrator_api.errors import StartError, Unavailable
 from orchestrator_api.front import Call, Front, Handler
 from orchestrator_api.grants import Grants, not_configured
-from orchestrator_api.guard import guarded, warn
+from orchestrator_api.guard import guarded, publishing, warn
 from orchestrator_api.history import History
 from orchestrator_api.metrics import Metrics
 from orchestrator_api.publish import Publisher
@@ -194,25 +194,27 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     reader = Reader(settings.database_url)
     auth = settings.auth
     revoked = None if auth.insecure else Revoked(reader)
-    readiness = Readiness(settings.database_url, recorder, publisher, revoked)
     metrics.watch("orchestrator_appends_waiting", "Appends that wait to be stored.", lambda: recorder.waiting()[0])
     metrics.watch(
         "orchestrator_waiting_bytes", "Bytes of events that wait to be stored.", lambda: recorder.waiting()[1]
     )
-    rooms = Rooms(
-        Receiver(recorder, reader),
-        History(reader, metrics, not auth.insecure),
-        Tracer(reader, publisher.trace, publisher.api),
-        Grants(reader, auth.watch_key, auth.audience),
-        Config(settings.hub_url, settings.hub_port, auth.proxies),
-        readiness,
-    )
-    calls = routes(rooms, auth) + openapi.calls() + live_page.calls(live_page.built() if settings.shows_page else None)
     opened = asyncio.Event()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(reader.close)
+        published = await stack.enter_async_context(publishing(auth, metrics))
+        readiness = Readiness(settings.database_url, recorder, publisher, revoked, published)
         stack.push_async_callback(readiness.close)
-        guard = await stack.enter_async_context(guarded(auth, reader, revoked, metrics))
+        rooms = Rooms(
+            Receiver(recorder, reader),
+            History(reader, metrics, not auth.insecure),
+            Tracer(reader, publisher.trace, publisher.api),
+            Grants(reader, auth.watch_key, auth.audience),
+            Config(settings.hub_url, settings.hub_port, auth.proxies),
+            readiness,
+        )
+        page = live_page.calls(live_page.built() if settings.shows_page else None)
+        calls = routes(rooms, auth) + openapi.calls() + page
+        guard = guarded(auth, reader, revoked, published, metrics)
         admin_calls = _admin_calls(auth, opened, readiness, metrics)
         origins = Origins(settings.allowed_origins)
         fronts = Front(admin_calls, origins, auth.hosts), Front(calls, origins, auth.hosts, guard, metrics)
@@ -226,6 +228,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
                 tasks.create_task(warn(auth) if revoked is None else revoked.run(), name="guard"),
                 tasks.create_task(_open(api, settings.reuse_port, readiness, opened), name="open"),
             ]
+            if published is not None:
+                stages.append(tasks.create_task(published.watch(), name="issuer_keys"))
             yield Service(api.port, admin.port, calls, recorder, publisher)
             readiness.draining = True
             if settings.reuse_port:  # others take what comes now: nobody need be refused by us
@@ -239,10 +243,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
 
 def _crowd(settings: Settings, metrics: Metrics) -> Crowd:
     """Returns what counts the public port's connections: as many as there can be files."""
-    auth, wanted = settings.auth, settings.max_connections
-    most = affordable(wanted, OTHER_FILES)
-    if most < wanted:
-        log.warning("orchestrator.file_descriptors", max_connections=most, wanted=wanted)
+    auth = settings.auth
+    most = fitted("orchestrator.file_descriptors", settings.max_connections, OTHER_FILES)
     of_address = 0 if auth.insecure and not auth.exposed else settings.connections_per_address
     crowd = Crowd(most, of_address, auth.proxies, metrics)
     metrics.watch("orchestrator_connections", "Open connections of the public port.", lambda: float(len(crowd)))

@@ -9,7 +9,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from orchestrator_api.addresses import websocket_url
-from orchestrator_api.auth_config import AuthConfig, AuthConfigError, masked
+from orchestrator_api.auth_config import DOCUMENTED, SECRETS, AuthConfig, AuthConfigError, in_force, masked
 from orchestrator_api.errors import StartError
 
 HOLD_PASSWORDS = ("DATABASE_URL", "REDIS_URL")  # not to be seen in the repr
@@ -165,7 +165,7 @@ class Settings:
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
         """Reads the settings. Raises StartError with one line that names the variable, the rule and the value."""
-        env = {"API_PORT": env["PORT"], **env} if env.get("PORT") else dict(env)
+        env = _with_port(env)
         values: dict[str, Any] = {}
         for each in _own(cls):
             name = each.metadata["env"]
@@ -185,6 +185,12 @@ class Settings:
         except AuthConfigError as error:
             raise StartError(str(error)) from None  # without the value: it may be a secret
 
+    def in_force(self, env: Mapping[str, str]) -> list[str]:
+        """Returns a line on every setting that was read of `env`, without what is secret, and one on who asks."""
+        derived = {"PAGE": "on" if self.shows_page else "off", **self.auth.derived()}
+        lines = in_force((*self.documented(), *DOCUMENTED), _with_port(env), derived, SECRETS)
+        return [*lines, f"who asks: {self.auth.who_asks('API keys')}"]
+
     @property
     def shows_page(self) -> bool:
         """Whether the live page is at /: by default where no token is needed, as the page asks for none."""
@@ -197,6 +203,11 @@ class Settings:
             (each.metadata["env"], each.metadata["shown"] or str(each.default), each.metadata["meaning"])
             for each in _own(cls)
         ]
+
+
+def _with_port(env: Mapping[str, str]) -> Mapping[str, str]:
+    """Returns the variables with PORT, which platforms give a process that has one port, in place of the API's."""
+    return {"API_PORT": env["PORT"], **env} if env.get("PORT") else env
 
 
 def _own(settings: type[Settings]) -> list[Field[Any]]:

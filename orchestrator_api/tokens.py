@@ -32,6 +32,7 @@ KEPT: Final = 10_000  # verified tokens
 KEPT_FOR: Final = 60.0  # seconds; a key that was taken back verifies for so long what it has verified
 # The names' rules are the contract's; tests compare them.
 USERNAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@|:+-]{0,127}")
+USERNAME_RULE: Final = "must be 1 to 128 characters: a letter or digit, then letters, digits and . _ @ | : + -"
 RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 TOKEN_ID: Final = re.compile(r"[!-~]{1,256}")
 _COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
@@ -89,9 +90,6 @@ class KeySource(Protocol):
     async def find(self, kid: str | None) -> Sequence[Key]:
         """Returns the keys that a token with this `kid` may be signed with. Raises KeysAway."""
 
-    async def close(self) -> None:
-        """Ends whatever it does on its own."""
-
 
 class FixedKeys:
     """Keys that were configured. There are one or two, so a `kid` has nothing to choose."""
@@ -102,9 +100,6 @@ class FixedKeys:
     async def find(self, kid: str | None) -> Sequence[Key]:
         """Returns all of them."""
         return self._keys
-
-    async def close(self) -> None:
-        """Nothing runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +130,6 @@ class Verifier:
         self._issuers = {issuer.name: issuer for issuer in issuers}
         self._audience = audience
         self._kept: dict[bytes, _Kept] = {}  # by digest, so that no token lies about in memory; the oldest is first
-
-    async def close(self) -> None:
-        """Ends what the key sources do on their own."""
-        for issuer in self._issuers.values():
-            await issuer.keys.close()
 
     async def verify(self, token: str, now: float) -> Principal:
         """Returns whom the token is of. now: seconds since 1970.
@@ -173,7 +163,7 @@ class Verifier:
         name = parts.claims.get("iss")
         issuer = self._issuers.get(name) if isinstance(name, str) else None
         if issuer is None:
-            raise TokenRefused("the token's `iss` is no issuer that is known here")
+            raise TokenRefused(f"the token's `iss` is {self._not_ours()}")
         algorithm, kid = _algorithm_and_kid(parts.header)
         if algorithm not in issuer.algorithms:
             raise TokenRefused(f"the token's `alg` must be {' or '.join(issuer.algorithms)}: its issuer has no other")
@@ -183,6 +173,12 @@ class Verifier:
         if not any(key.fits(parts.signed, parts.signature) for key in keys):
             raise TokenRefused("the token's signature fits no key of its issuer")
         return _principal(parts.claims, issuer.name, self._audience, now)
+
+    def _not_ours(self) -> str:
+        """Returns what the `iss` of a token of nobody is not. Watch tokens are made by the API, and not by hand."""
+        if self._issuers.keys() - {API_ISSUER}:
+            return "not AUTH_ISSUER, to the byte (a slash at the end counts)"
+        return f"not {API_ISSUER}: no AUTH_ISSUER is set here, and only the API's own watch tokens are taken"
 
 
 def mint(key: bytes, *, username: str, runs: Iterable[str] | None, audience: str, now: float, ttl: float) -> str:
@@ -212,10 +208,18 @@ class Revocations:
         """Takes back the tokens with this `jti`."""
         self._tokens.add(token_id)
 
-    def revoked(self, principal: Principal) -> bool:
-        """True when the token was taken back; one without `iat` counts as issued before everything."""
-        before = self._before.get(principal.username, -math.inf)
-        return principal.issued_at <= before or principal.token_id in self._tokens
+    def revoked(self, principal: Principal) -> str:
+        """Returns why the token holds no longer, a sentence for people; "" when it was not taken back.
+
+        One without `iat` counts as issued before everything.
+        """
+        if principal.token_id in self._tokens:
+            return "the token was revoked"
+        if principal.issued_at > self._before.get(principal.username, -math.inf):
+            return ""
+        if principal.issued_at == 0.0:  # another token of the same issuer will be refused as well
+            return "the user's tokens were revoked, and this one does not say when it was issued (`iat`)"
+        return "the token was revoked"
 
 
 def strict_json(data: bytes) -> Any:
@@ -280,7 +284,7 @@ def _principal(claims: dict[str, Any], issuer: str, audience: str, now: float) -
         raise TokenRefused("the token's `aud` must name this service")
     username = claims.get("sub")
     if not (isinstance(username, str) and USERNAME.fullmatch(username)):
-        raise TokenRefused("the token's `sub` must be a username")
+        raise TokenRefused(f"the token's `sub` {USERNAME_RULE}")
     token_id = claims.get("jti")
     if "jti" in claims and not (isinstance(token_id, str) and TOKEN_ID.fullmatch(token_id)):
         raise TokenRefused("the token's `jti` must be 1 to 256 visible ASCII characters")

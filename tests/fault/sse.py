@@ -48,7 +48,7 @@ class Sse(Client):
                 continue
             if "retry" in block:
                 self._delay = int(block["retry"]) / 1000
-            only_told_to_wait = only_told_to_wait and set(block) <= {"retry"}
+            only_told_to_wait = only_told_to_wait and "retry" in block and set(block) <= {"", "retry"}
             segment = self._block(block, segment)
             block = {}
         if only_told_to_wait:  # that is how a hub refuses an EventSource, which would not come back from a status

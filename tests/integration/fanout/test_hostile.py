@@ -15,7 +15,16 @@ import websockets
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.integration.fanout.hubs import UPGRADE, Connect, HubProcess, Publish, StartHub, client_frame, handshake
+from tests.integration.fanout.hubs import (
+    UPGRADE,
+    Connect,
+    HubProcess,
+    Publish,
+    StartAnyHub,
+    StartHub,
+    client_frame,
+    handshake,
+)
 from tests.integration.fanout.test_requests import problem, split
 from tests.support import eventually, eventually_sync, issuers
 from tests.support.deflate import raw_deflate
@@ -281,7 +290,8 @@ async def test_file_descriptors(redis_url: str, tmp_path: Path, free_port: Calla
         await eventually(hub.ready, within=10)
         (line,) = hub.events("fanout.file_descriptors")
         assert line["wanted"] == 20_000
-        most = line["max_sockets"]
+        assert (line["level"], line["limit"]) == ("warning", 240)
+        most = line["connections"]
         with ExitStack() as sockets:
             assert await crowd(hub, most + 10, sockets) == [b"101"] * most + [b"503"] * 10
             # And where there is nothing left even so, those who come are cut off, and not the hub.
@@ -310,7 +320,7 @@ async def crowd(hub: HubProcess, count: int, sockets: ExitStack) -> list[bytes]:
     return answers
 
 
-async def test_invented_keys(start_hub: StartHub, peer: Connect, name: str) -> None:
+async def test_invented_keys(redis_url: str, start_any_hub: StartAnyHub, peer: Connect, name: str) -> None:
     """An issuer's keys are fetched once, however many tokens name keys that it does not have; its own are taken."""
     key = issuers.signer("RS256")
     served: list[str] = []
@@ -326,7 +336,10 @@ async def test_invented_keys(start_hub: StartHub, peer: Connect, name: str) -> N
     app = web.Application()
     app.router.add_get("/keys", keys)
     async with TestServer(app) as issuer:
-        hub = start_hub(AUTH_JWKS_URL=str(issuer.make_url("/keys?v=1")), AUTH_ISSUER=issuers.ISSUER)
+        url = str(issuer.make_url("/keys?v=1"))
+        hub = start_any_hub(redis_url, FANOUT_DRAIN="0", AUTH_JWKS_URL=url, AUTH_ISSUER=issuers.ISSUER)
+        await eventually(hub.ready, within=10)
+        assert served == ["/keys?v=1"]  # before anybody has come
         for header, status in [
             (shown("k1"), 101),
             (shown("k2", issuers.signer("HS256")), 401),
@@ -340,9 +353,11 @@ async def test_invented_keys(start_hub: StartHub, peer: Connect, name: str) -> N
             assert int((await raw.head())[9:12]) == status
             raw.writer.transport.abort()
         assert hub.metric("fanout_jwks_fetches_total", outcome="ok") == 1
+        assert hub.metric("fanout_issuer_keys") == 1
 
     assert served == ["/keys?v=1"]
     assert hub.metric("fanout_auth_refusals_total", code="token_invalid") == 1003
+    hub.stop()
 
 
 async def test_a_page_is_told_that_its_token_has_ended(guarded: HubProcess, peer: Connect) -> None:

@@ -107,14 +107,14 @@ async def test_unknown_cursor_of_a_stream(running: Stack, name: str) -> None:
 
 
 async def test_stream_refused_for_a_while(start_hub: StartHub, name: str) -> None:
-    """A stream that is refused for a while gets 200, when to come back, and the end."""
+    """A stream that is refused for a while gets 200, why, when to come back, and the end."""
     hub = start_hub()
     async with (
         aiohttp.ClientSession() as session,
         session.get(f"http://127.0.0.1:{hub.port}/sse?username={name}&after=1") as stream,
     ):
         assert stream.status == 200
-        assert re.fullmatch(rb"retry: \d+\n\n", await stream.read())
+        assert re.fullmatch(rb": no_history\nretry: \d+\n\n", await stream.read())
 
 
 async def test_stream_without_history(start_hub: StartHub, name: str, publish: Publish) -> None:

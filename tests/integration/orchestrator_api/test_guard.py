@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -266,6 +268,7 @@ async def test_keys_of_an_issuer(migrated_database_url: str, redis_url: str) -> 
     async with issuer(lambda _: web.json_response({"keys": [public]})) as (url, asked):
         environ = {"AUTH_HMAC_KEY": "", "AUTH_JWKS_URL": url, "AUTH_ISSUER": "https://id.example"}
         async with proving(migrated_database_url, redis_url, **environ) as world:
+            await eventually(lambda: asked)  # before anybody has come
             good = jwt.encode(claims, private, "ES256", {"kid": "k1"})
             assert (await world.ask(bearer(good), "GET", "/runs"))[0] == 200
             for number in range(50):
@@ -273,6 +276,8 @@ async def test_keys_of_an_issuer(migrated_database_url: str, redis_url: str) -> 
                 assert (await world.ask(bearer(other), "GET", "/runs"))[1]["code"] == "token_invalid"
             assert asked == ["/keys"]
             assert await world.api.metric("orchestrator_jwks_fetches_total", outcome="ok") == 1
+            assert await world.api.metric("orchestrator_issuer_keys") == 1
+            assert (await world.api.get("/readyz"))[1]["degraded"] == []
             watch = {"username": "alice"}
             assert (await world.ask(world.hub, "POST", "/api/v1/watch-tokens", watch))[1]["code"] == "not_configured"
             assert (await world.ask(bearer(good), "POST", "/api/v1/tickets"))[0] == 201
@@ -280,7 +285,10 @@ async def test_keys_of_an_issuer(migrated_database_url: str, redis_url: str) -> 
 
 @pytest.mark.parametrize("fault", ["redirect", "status", "too much", "not JSON"])
 async def test_issuer_away(migrated_database_url: str, redis_url: str, fault: str) -> None:
-    """Without its issuer's keys a token is 503, and no redirect is followed; API keys work all the same."""
+    """Without its issuer's keys a token is 503, and no redirect is followed; API keys work all the same.
+
+    Who looks is told before anybody has come: what is away where everybody may look, and why on the admin port.
+    """
     answers: dict[str, Callable[[web.Request], web.StreamResponse]] = {
         "redirect": lambda _: web.Response(status=302, headers={"Location": "/elsewhere"}),
         "status": lambda _: web.Response(status=500),
@@ -292,12 +300,39 @@ async def test_issuer_away(migrated_database_url: str, redis_url: str, fault: st
     async with issuer(answers[fault]) as (url, asked):
         environ = {"AUTH_HMAC_KEY": "", "AUTH_JWKS_URL": url, "AUTH_ISSUER": "https://id.example"}
         async with proving(migrated_database_url, redis_url, **environ) as world:
+            await eventually(lambda: asked)
+            admin = f"http://127.0.0.1:{world.api.service.admin_port}/readyz"
+
+            async def told() -> bool:
+                async with world.api.session.get(admin) as response:
+                    (degraded,) = (await response.json())["degraded"]
+                return response.status == 200 and re.fullmatch(r"issuer_keys: \w+Error: .+", degraded) is not None
+
+            await eventually(told)
+            assert (await world.api.get("/readyz")) == (
+                200, {"status": "ready", "problems": [], "degraded": ["issuer_keys: away"]}
+            )  # fmt: skip
+            assert await world.api.metric("orchestrator_issuer_keys") == 0
             found = await get(world.api, "/runs", f"Authorization: Bearer {shown}")
             assert_refused(found, 503, None, "keys_away")
             assert found.headers["retry-after"]
             assert (await world.ask(world.hub, "GET", "/api/v1/revocations"))[0] == 200
             assert asked == ["/keys"]
             assert await world.api.metric("orchestrator_auth_refusals_total", code="keys_away") == 1
+
+
+async def test_routine(migrated_database_url: str, redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What a hub asks every second is logged for who wants to know everything, its refusal like any other."""
+    with caplog.at_level(logging.INFO), capture_logs() as said:
+        async with proving(migrated_database_url, redis_url) as world:
+            reader = await world.key("read")
+            for headers in (world.hub, reader):
+                await world.ask(headers, "POST", "/api/v1/feeds/heads", {"usernames": ["alice"]})
+                await world.ask(headers, "GET", "/api/v1/revocations")
+    lines = [(line["route"], line["status"]) for line in said if line["event"] == "orchestrator.request"]
+    routine = [line for line in lines if line[0] in ("/api/v1/feeds/heads", "/api/v1/revocations")]
+
+    assert routine == [("/api/v1/feeds/heads", 403), ("/api/v1/revocations", 403)]
 
 
 async def test_database_away(postgres_server: OwnPostgres, redis_url: str) -> None:

@@ -67,7 +67,14 @@ async def test_commands(database_url: str) -> None:
     status, said = await command("check-config", DATABASE_URL="postgresql://u:p/secret@h/d", AUTH_HMAC_KEY="secret" * 6)
     assert (status, "secret" in said, "DATABASE_URL = postgresql://***@h/d" in said) == (0, False, True)
     assert "AUTH_HMAC_KEY = ***\n" in said
-    assert "WATCH_TOKEN_KEY = (default)\n" in said
+    assert "WATCH_TOKEN_KEY = made from AUTH_HMAC_KEY (default)\n" in said
+    assert "API_PORT = 8081 (default)\n" in said
+    assert "PAGE = off (default)\n" in said
+    assert said.endswith("who asks: tokens of runfeed (HS256), watch tokens, API keys\n")
+    status, said = await command("check-config", DATABASE_URL="postgresql://h/d", PORT="9000")
+    assert "API_PORT = 9000\n" in said
+    assert "PAGE = on (default)\n" in said
+    assert said.endswith("who asks: nobody, usernames are believed on loopback\n")
     first, second = (
         await command("new-epoch", DATABASE_URL=database_url),
         await command("new-epoch", DATABASE_URL=database_url),

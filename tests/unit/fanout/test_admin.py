@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from fanout.admin import State
+from fanout.auth_config import AuthConfig
 
 
 def state(draining: bool, live: bool, age: float | None = None, history: str = "none") -> State:
@@ -77,3 +78,20 @@ def test_what_was_revoked(revocations: str, status: int, degraded: list[str]) ->
     found, body = dataclasses.replace(state(False, True), revocations=lambda: revocations).readiness()
 
     assert (found, body["degraded"]) == (status, degraded)
+
+
+@pytest.mark.parametrize(
+    ("keys", "status", "with_watch_key", "degraded"),
+    [
+        ("none", 200, 200, []),
+        ("live", 200, 200, []),
+        ("old", 200, 200, ["issuer_keys"]),
+        ("unknown", 503, 200, ["issuer_keys"]),
+    ],
+)
+def test_issuers_keys(keys: str, status: int, with_watch_key: int, degraded: list[str]) -> None:
+    """A hub that never read its issuer's keys is not ready, unless it takes the API's tokens; old ones hold."""
+    for env, expected in ({}, status), ({"WATCH_TOKEN_KEY": "w" * 32}, with_watch_key):
+        config = AuthConfig.from_env(env, "127.0.0.1")
+        found, body = dataclasses.replace(state(False, True), issuer_keys=lambda: keys, auth=config).readiness()
+        assert (found, body["degraded"]) == (expected, degraded)

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from fanout.auth_config import DOCUMENTED, SECRETS, AuthConfig, AuthConfigError, masked
+from fanout.auth_config import DOCUMENTED, SECRETS, AuthConfig, AuthConfigError, in_force, masked
+from fanout.jwks import Jwks
 from fanout.tokens import API_ISSUER, TokenRefused, Verifier, mint
 from tests.support.issuers import AUDIENCE, ISSUER, NOW, SECRET, Signer, claims, signer, token
 
@@ -43,7 +44,7 @@ def verifier(of: AuthConfig, document: bytes = b"") -> Verifier:
     async def fetch() -> bytes:
         return document
 
-    return of.verifier(fetch, time.monotonic)
+    return of.verifier(None if of.jwks_url is None else Jwks(fetch, time.monotonic))
 
 
 async def takes(judge: Verifier, *texts: str) -> list[bool]:
@@ -197,7 +198,6 @@ async def test_key_set() -> None:
 
     assert read.jwks_url == "https://id.example/keys?v=1"
     assert await takes(judge, *texts) == [True, True, True, False]
-    await judge.close()
 
 
 @pytest.mark.parametrize(
@@ -346,3 +346,34 @@ def test_documented() -> None:
 def test_masked(text: str, shown: str) -> None:
     """A password in a URL is not shown, wherever the URL has it."""
     assert masked(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("bind", "env", "said"),
+    [
+        ("127.0.0.1", {}, "nobody, usernames are believed on loopback"),
+        ("0.0.0.0", {"ALLOW_INSECURE_USERNAME": "1"}, "nobody, usernames are believed from everywhere"),
+        ("0.0.0.0", {"AUTH_HMAC_KEY": TEXT}, "tokens of runfeed (HS256), watch tokens, API keys"),
+        ("0.0.0.0", {"WATCH_TOKEN_KEY": TEXT}, "watch tokens, API keys"),
+        ("0.0.0.0", {"AUTH_PUBLIC_KEY": EC.pem(), "AUTH_ISSUER": "i"}, "tokens of i (ES256), API keys"),
+        (
+            "0.0.0.0",
+            {"AUTH_JWKS_URL": "https://id.example/keys", "AUTH_ISSUER": "i"},
+            "tokens of i (RS256 or ES256 or EdDSA), API keys",
+        ),
+    ],
+    ids=itertools.count(),
+)
+def test_who_asks(bind: str, env: dict[str, str], said: str) -> None:
+    """In words whose word is taken; where nobody is asked no other credential counts either."""
+    assert config(bind, **env).who_asks("API keys") == said
+
+
+def test_in_force() -> None:
+    """What was set is shown without secrets and on one line, and what was not as its default, in force as it is."""
+    documented = [("A", "1", ""), ("B", "2", ""), ("C", "", ""), ("D", "", ""), ("E", "some words", ""), ("F", "", "")]
+    env = {"A": " x\n y ", "D": "a secret", "F": "redis://:p@h"}
+
+    assert in_force(documented, env, {"E": "other words", "A": "never"}, {"D"}) == [
+        "A = x y", "B = 2 (default)", "C = unset (default)", "D = ***", "E = other words (default)", "F = redis://***@h"
+    ]  # fmt: skip

@@ -49,6 +49,19 @@ def test_a_stream_must_show_one() -> None:
         shown(*request("/sse"), SSE)
 
     assert (refused.value.status, refused.value.code) == (401, "token_missing")
+    assert "the subprotocols `runfeed.v1, bearer.<token>`" in refused.value.detail
+
+
+@pytest.mark.parametrize("more", ["", ", other", ", runfeed.v2", ", xrunfeed.v1"])
+def test_a_token_alone_among_the_subprotocols(more: str) -> None:
+    """A page that offers a token and nothing that can be told back is told what is missing, and its browser logs it."""
+    with pytest.raises(Refusal) as refused:
+        shown(*request("/ws", ("Sec-WebSocket-Protocol", f"bearer.s{more}")), TEXT)
+    rule = "offer `runfeed.v1` beside `bearer....`: a browser wants one of its protocols told back"
+    assert (refused.value.status, refused.value.code, refused.value.detail) == (400, "invalid", rule)
+
+    two = ("Sec-WebSocket-Protocol", "bearer.s"), ("Sec-WebSocket-Protocol", " runfeed.v1")
+    assert shown(*request("/ws", *two), TEXT) == Credential("s")
 
 
 @pytest.mark.parametrize("name", ["token", "Access_Token", "jwt", "authorization", "bearer"])

@@ -1,13 +1,12 @@
 """fanout.descriptors: as many connections as there may be files."""
 
+import logging
 import resource
 
 import pytest
-from structlog.testing import capture_logs
 
-from fanout import descriptors, serve
-from fanout.descriptors import affordable
-from fanout.settings import Settings
+from fanout import descriptors
+from fanout.descriptors import affordable, fitted
 
 OPEN = 10
 RESERVE = 100
@@ -51,13 +50,17 @@ def test_this_process() -> None:
     assert descriptors.open_now() >= 3
 
 
-@pytest.mark.parametrize(("most", "lines"), [(1000, 0), (900, 1)])
-def test_hub_says_so(monkeypatch: pytest.MonkeyPatch, most: int, lines: int) -> None:
-    """A hub that may have fewer sockets than it was told has so many, and one line of its log says it."""
-    monkeypatch.setattr(serve, "affordable", lambda wanted, reserve: min(wanted, most))
-    with capture_logs() as logged:
-        settings = serve._fitted(Settings(max_sockets=1000))
+@pytest.mark.parametrize(
+    ("most", "said"),
+    [(1000, []), (999, ["INFO"]), (500, ["INFO"]), (499, ["WARNING"]), (1, ["WARNING"])],
+)
+def test_said(limits: list[int], caplog: pytest.LogCaptureFixture, most: int, said: list[str]) -> None:
+    """Fewer connections than were wanted are one line, with the limit; a warning when they are less than half."""
+    limits[:] = [most + RESERVE + OPEN] * 2
+    with caplog.at_level(logging.INFO):
+        assert fitted("fanout.file_descriptors", 1000, RESERVE) == most
 
-    assert settings.max_sockets == most
-    said = [(line["event"], line["max_sockets"], line["wanted"]) for line in logged]
-    assert said == [("fanout.file_descriptors", most, 1000)] * lines
+    assert [record.levelname for record in caplog.records] == said
+    for record in caplog.records:
+        assert (record.name, record.message) == ("fanout", "fanout.file_descriptors")
+        assert vars(record).items() >= {"connections": most, "wanted": 1000, "limit": limits[0]}.items()

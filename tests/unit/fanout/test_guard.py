@@ -218,6 +218,7 @@ async def test_no_first_message(proven: Standing) -> None:
         ("/ws", "Authorization: Bearer rfk_abc_def\r\n", 401, "token_invalid", None),
         ("/ws", "Authorization: Bearer a\r\nAuthorization: Bearer b\r\n", 400, "invalid", "Authorization"),
         ("/ws", "Sec-WebSocket-Protocol: bearer.a, bearer.b\r\n", 400, "invalid", "Sec-WebSocket-Protocol"),
+        ("/ws", f"Sec-WebSocket-Protocol: bearer.{token()}\r\n", 400, "invalid", "Sec-WebSocket-Protocol"),
         ("/ws?ticket=nonsense", "", 401, "token_invalid", None),
         (f"/ws?ticket={TICKET}", "", 401, "token_invalid", None),
         (f"/ws?ticket={TICKET}&ticket={TICKET}", "", 400, "invalid", "ticket"),

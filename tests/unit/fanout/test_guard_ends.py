@@ -201,6 +201,17 @@ async def test_taken_back(proven: Standing) -> None:
     assert proven.hub.revocations.count == 1
 
 
+async def test_taken_back_without_a_time(proven: Standing) -> None:
+    """A token that does not say when it was issued is told that this is why it is refused."""
+    proven.past.revoked.append(Revocation(username="alice", before=5.0))
+    await proven.hub.revocations.read()
+    transport = proven.connect("/ws", bearer(iat=None))[1]
+    await answered(transport)
+
+    assert problem(transport)["code"] == "token_revoked"
+    assert problem(transport)["detail"].endswith("this one does not say when it was issued (`iat`)")
+
+
 async def test_one_token_taken_back(proven: Standing) -> None:
     """A token's name takes back that token alone, and the ticket that was had for it."""
     _, one = await opened(proven, jti="a")

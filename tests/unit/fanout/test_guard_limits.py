@@ -26,7 +26,7 @@ async def test_sockets_of_a_user() -> None:
         await answered(ours)
         assert (code(ours), said(ours)[-1]["reason"]) == (1013, "too_many_sockets")
         stream = standing.connect("/sse", bearer())[1]
-        assert b"\r\n\r\nretry: " in await answered(stream)
+        assert b"\r\n\r\n: too_many_sockets\nretry: " in await answered(stream)
         await answered(standing.connect("/ws", bearer("bob"))[1])
         assert len(standing.hub.sockets) == 3
         first.connection_lost(None)
@@ -125,7 +125,7 @@ async def test_handshakes() -> None:
         assert problem(results[2])["code"] == "too_many_handshakes"
         assert (code(results[3]), said(results[3])[-1]["reason"]) == (1013, "too_many_handshakes")
         stream = standing.connect("/sse", bearer())[1]
-        assert b"\r\n\r\nretry: " in await answered(stream)
+        assert b"\r\n\r\n: too_many_handshakes\nretry: " in await answered(stream)
         assert standing.hub.metrics.limited == {"handshakes": 3}
 
 

@@ -147,7 +147,7 @@ async def test_history_is_late(standing: Standing) -> None:
     assert ours.written.startswith(b"HTTP/1.1 101 ")
     assert code(ours) == 1013
     assert stream.written.startswith(b"HTTP/1.1 200 ")
-    assert b"\r\n\r\nretry: " in stream.written
+    assert b"\r\n\r\n: history_away\nretry: " in stream.written
     metrics = standing.hub.metrics
     assert (metrics.joins_unprotected, metrics.joins_protected) == (1, 0)
 
@@ -296,5 +296,5 @@ async def test_draining_hub(standing: Standing) -> None:
     standing.hub.draining = True
     assert standing.connect()[1].written.startswith(b"HTTP/1.1 503 ")
     assert code(standing.connect(more="Sec-WebSocket-Protocol: runfeed.v1\r\n")[1]) == 1013
-    assert b"retry: " in standing.connect("/sse?username=alice")[1].written
+    assert b": restarting\nretry: " in standing.connect("/sse?username=alice")[1].written
     await asyncio.sleep(0)

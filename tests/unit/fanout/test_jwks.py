@@ -34,6 +34,7 @@ class World:
         answer: the document, or what the fetch raises.
         open: the fetch answers; not set: it is under way until it is.
         fetches: how many were begun.
+        pauses: how long was waited, each time.
     """
 
     def __init__(self, answer: bytes | Exception) -> None:
@@ -42,7 +43,8 @@ class World:
         self.open.set()
         self.fetches = 0
         self.now = 1000.0
-        self.keys = Jwks(self.fetch, lambda: self.now)
+        self.pauses: list[float] = []
+        self.keys = Jwks(self.fetch, lambda: self.now, self.pause)
         self.verifier = Verifier([Issuer(ISSUER, jwks.ALGORITHMS, self.keys)], AUDIENCE)
 
     async def fetch(self) -> bytes:
@@ -52,6 +54,12 @@ class World:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+    async def pause(self, seconds: float) -> None:
+        """Time passes."""
+        self.pauses.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
 
     async def names(self, kid: str | None) -> list[str | None]:
         """The names of the keys that are found."""
@@ -189,6 +197,60 @@ async def test_away_at_first() -> None:
     assert (await world.verifier.verify(token(EC, claims(), kid="k1"), NOW)).username == "alice"
 
 
+async def test_read_at_the_start() -> None:
+    """The keys are read before anybody asks, once; visitors who come meanwhile share that reading."""
+    world = World(published(k1=EC))
+    world.open.clear()
+    assert (world.keys.count, world.keys.state) == (0, "unknown")
+    watching = asyncio.create_task(world.keys.watch())
+    asking = [asyncio.create_task(world.names("k1")) for _ in range(100)]
+    await asyncio.sleep(0)  # let them ask
+    world.open.set()
+    await watching
+
+    assert await asyncio.gather(*asking) == [["k1"]] * 100
+    assert (world.keys.count, world.keys.state, world.keys.error) == (1, "live", "")
+    assert (world.fetches, world.pauses) == (1, [])
+
+
+async def test_read_until_read(caplog: pytest.LogCaptureFixture) -> None:
+    """While no key was ever read the issuer is asked every 30 s, visitors or not; each time the log says what to do."""
+    world = World(OSError("down"))
+
+    async def passing(seconds: float) -> None:
+        with pytest.raises(KeysAway):
+            await world.keys.find("k1")  # a visitor is no reason to ask sooner
+        await world.pause(seconds)
+        if len(world.pauses) == 4:
+            world.answer = published(k1=EC)
+
+    world.keys._pause = passing
+    with caplog.at_level(logging.WARNING):
+        await asyncio.wait_for(world.keys.watch(), 5)
+
+    assert (world.keys.state, world.fetches, world.pauses) == ("live", 5, [30.0] * 4)
+    assert {record.message for record in caplog.records} == {"jwks_away"}
+    assert all("AUTH_JWKS_URL" in vars(record)["remedy"] for record in caplog.records)
+
+
+async def test_old() -> None:
+    """After a fetch that failed the keys are old, until one brings some again."""
+    world = World(published(k1=EC))
+    await world.keys.watch()
+    for answer, state, error in (
+        (OSError("down"), "old", "OSError: down"),
+        (b"{}", "old", "ValueError: a key set is an object with `keys`, a list of 100 at most"),
+        (published(k1=EC, k2=ED), "live", ""),
+    ):
+        world.answer = answer
+        world.now += 600
+        await world.names("k1")
+        await world.settle()
+        assert (world.keys.state, world.keys.error) == (state, error)
+
+    assert world.keys.count == 2
+
+
 async def test_hung(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fetch that does not end is ended."""
     monkeypatch.setattr(jwks, "FETCH_TIMEOUT", 0)
@@ -217,11 +279,11 @@ async def test_who_leaves_takes_nothing_away() -> None:
 async def test_close() -> None:
     """close() ends a fetch that is under way, and does nothing where there is none."""
     world = World(published(k1=EC))
-    await world.verifier.close()
+    await world.keys.close()
     world.open.clear()
     asking = asyncio.create_task(world.names("k1"))
     await asyncio.sleep(0)  # let it ask
-    await world.verifier.close()
+    await world.keys.close()
 
     with pytest.raises(KeysAway):
         await asking

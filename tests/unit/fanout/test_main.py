@@ -66,3 +66,23 @@ def test_bad_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
     assert program.main() == 2
     assert capsys.readouterr().err == "fanout: FANOUT_DRAIN: must be a number of seconds, 0 to 600, not '-1'\n"
+
+
+def test_check_config(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """check-config shows each setting in force, whether it is a default, and who asks. No secret; nothing starts."""
+    monkeypatch.setattr(sys, "argv", ["fanout", "check-config"])
+    key, issuers = "rfk_hidden", "a secret of the tests, thirty-two bytes long"
+    given = {"PORT": "9000", "FANOUT_HISTORY_URL": "http://u:hidden@h", "FANOUT_HISTORY_KEY": key}
+    for name, text in {**given, "AUTH_HMAC_KEY": issuers}.items():
+        monkeypatch.setenv(name, text)
+
+    assert ending(monkeypatch, AssertionError()) == 0
+    said = capsys.readouterr().out.splitlines()
+    for line in (
+        "FANOUT_PORT = 9000", "FANOUT_ADMIN_PORT = 8086 (default)", "FANOUT_HISTORY_URL = http://***@h",
+        "FANOUT_HISTORY_KEY = ***", "AUTH_HMAC_KEY = ***", "WATCH_TOKEN_KEY = made from AUTH_HMAC_KEY (default)",
+        "AUTH_ISSUER = runfeed (default)", "ALLOWED_ORIGINS = any loopback origin (default)",
+    ):  # fmt: skip
+        assert line in said
+    assert said[-1] == "who asks: tokens of runfeed (HS256), watch tokens, tickets"
+    assert not any("hidden" in line or issuers in line for line in said)

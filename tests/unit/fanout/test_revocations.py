@@ -28,7 +28,7 @@ class Listed:
 
     def holds(self, username: str = "alice", issued_at: float = 5.0, token_id: str | None = None) -> bool:
         """Whether such a token is revoked."""
-        return self.list.revoked(Principal(username, None, 9e9, issued_at, token_id, "runfeed"))
+        return bool(self.list.revoked(Principal(username, None, 9e9, issued_at, token_id, "runfeed")))
 
     def asked(self) -> list[object]:
         """The numbers that were asked behind, and forgets them."""

@@ -11,6 +11,7 @@ import pytest
 
 from fanout import tokens
 from fanout.tokens import Issuer, Key, Principal, Verifier
+from orchestrator_api import events
 from tests.support.issuers import AUDIENCE, ISSUER, NOW, Signer, base64url, claims, signer, text_token, token
 from tests.unit.fanout.judges import keys, refused, verifier
 
@@ -201,7 +202,15 @@ async def test_required(name: str) -> None:
 )  # fmt: skip
 async def test_issuer(value: object) -> None:
     """`iss` is the issuer's name as a whole: no part of it, no list that holds it."""
-    assert "`iss`" in str(await refused(verifier(HMAC), token(HMAC, claims(iss=value))))
+    rule = "the token's `iss` is not AUTH_ISSUER, to the byte (a slash at the end counts)"
+    assert str(await refused(verifier(HMAC), token(HMAC, claims(iss=value)))) == rule
+
+
+async def test_no_issuer_but_the_api() -> None:
+    """Where no AUTH_ISSUER is set a token is told that the API's own are the only ones."""
+    judge = Verifier([Issuer("runfeed:api", ("HS256",), keys(HMAC))], AUDIENCE)
+
+    assert "`iss` is not runfeed:api: no AUTH_ISSUER is set" in str(await refused(judge, token(HMAC)))
 
 
 async def test_issuers_are_apart() -> None:
@@ -262,8 +271,9 @@ async def test_future(name: str) -> None:
     "value", ["", "-a", "a b", "a\n", "\u0430lice", "a*", "a/b", "a" * 129, 1, True, ["alice"], {}, "a\0"]
 )
 async def test_odd_subject(value: object) -> None:
-    """`sub` is a username by the contract's rule."""
-    assert "`sub`" in str(await refused(verifier(HMAC), token(HMAC, claims(sub=value))))
+    """`sub` is a username by the contract's rule, which is told."""
+    rule = f"the token's `sub` {events.RULES[events.USERNAME]}"
+    assert str(await refused(verifier(HMAC), token(HMAC, claims(sub=value)))) == rule
 
 
 @pytest.mark.parametrize("value", ["", "a b", "\ud800", "é", "a\n", "a" * 257, 1, None, ["a"]])

@@ -6,7 +6,8 @@ from unittest import mock
 
 import pytest
 
-from fanout.errors import HistoryAway
+from fanout.credentials import Credential
+from fanout.errors import HistoryAway, Refusal
 from fanout.jwks import MOST_BYTES
 from fanout.metrics import Metrics
 from fanout.revocations import RevocationList
@@ -15,6 +16,7 @@ from tests.support import issuers
 from tests.unit.fanout.askers import Asked, with_server
 from tests.unit.fanout.proofs import auth
 
+KEY = "rfk_0123456789abcdef_" + "x" * 43
 TOO_MUCH = b"x" * (MOST_BYTES + 1)
 
 
@@ -43,3 +45,17 @@ async def test_too_many_keys(answer: bytes) -> None:
 
     await with_server(fetched, None)
     assert metrics.jwks == {"failed": 1}
+
+
+@pytest.mark.parametrize("key", [KEY, "rfk_"])
+async def test_api_key(key: str) -> None:
+    """An API key is told that it is one, and what is to be had for it; nothing of it is shown."""
+    judge = Verification(auth(), None, RevocationList(None, mock.Mock(), time.monotonic), Metrics(), time.time)
+    with pytest.raises(Refusal) as refused:
+        await judge.principal(Credential(key))
+
+    assert (refused.value.status, refused.value.code) == (401, "token_invalid")
+    assert refused.value.detail == (
+        "this is an API key, which opens no stream: get a watch token (POST /api/v1/watch-tokens) or a ticket"
+        " (POST /api/v1/tickets) with a key that may `mint`"
+    )

@@ -2,7 +2,20 @@
 
 import pytest
 
-from orchestrator_api.caller import ANYBODY, HUBS, NOBODY, OPEN, TICKETS, Caller, Machine, User
+from orchestrator_api.caller import (
+    ANYBODY,
+    HUBS,
+    LISTS,
+    NOBODY,
+    OPEN,
+    READS,
+    TICKETS,
+    WRITES,
+    Caller,
+    Machine,
+    Rule,
+    User,
+)
 from orchestrator_api.errors import Forbidden
 from orchestrator_api.keys import ApiKey, Scope
 from orchestrator_api.tokens import Principal
@@ -89,7 +102,10 @@ def test_who_is_meant() -> None:
 
 
 def test_rules() -> None:
-    """A rule is open when nobody is asked, and says what it wants."""
+    """A rule is open when nobody is asked, and says what it wants: never a hub's right where a lesser one does."""
     assert (OPEN.open, HUBS.open, TICKETS.open) == (True, False, False)
-    assert HUBS.wanted() == "an API key that may hub"
-    assert TICKETS.wanted() == "a user's token or an API key that may mint"
+    assert HUBS.wanted() == "an API key with the right `hub`"
+    assert READS.wanted() == LISTS.wanted() == "a user's token or an API key with the right `read`"
+    assert WRITES.wanted() == "an API key with the right `write`"
+    assert TICKETS.wanted() == "a user's token or an API key with the right `mint`"
+    assert Rule(keys=frozenset({"read", "mint", "hub"})).wanted() == "an API key with the right `mint` or `read`"

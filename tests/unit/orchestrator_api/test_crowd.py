@@ -1,9 +1,11 @@
 """orchestrator_api/crowd.py: how many connections there may be."""
 
+import logging
+
 import pytest
 import structlog
 
-from orchestrator_api import serve
+from orchestrator_api import descriptors, serve
 from orchestrator_api.crowd import Crowd
 from orchestrator_api.metrics import Metrics
 from orchestrator_api.peers import Proxies
@@ -77,14 +79,14 @@ def test_said_once() -> None:
 
 
 @pytest.mark.parametrize(("most", "lines"), [(1000, 0), (2, 1)])
-def test_as_many_as_files(monkeypatch: pytest.MonkeyPatch, most: int, lines: int) -> None:
+def test_as_many_as_files(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, most: int, lines: int
+) -> None:
     """A service that may have fewer connections than it was told lets so many in, and one line of its log says it."""
-    monkeypatch.setattr(serve, "affordable", lambda wanted, reserve: min(wanted, most))
-    with structlog.testing.capture_logs() as said:
+    monkeypatch.setattr(descriptors, "affordable", lambda wanted, reserve: min(wanted, most))
+    with caplog.at_level(logging.INFO):
         some = serve._crowd(Settings(database_url="postgresql://h/x", max_connections=1000), Metrics())
 
     assert [some.enter("192.0.2.1") is None for _ in range(3)] == [False, False, most < 3]
-    told = [
-        (line["max_connections"], line["wanted"]) for line in said if line["event"] == "orchestrator.file_descriptors"
-    ]
-    assert told == [(most, 1000)] * lines
+    told = [(record.name, record.message, vars(record)["wanted"]) for record in caplog.records]
+    assert told == [("orchestrator_api", "orchestrator.file_descriptors", 1000)] * lines

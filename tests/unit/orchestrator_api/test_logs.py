@@ -56,6 +56,18 @@ async def test_not_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(("level", "levels"), [("info", ["info"]), ("debug", ["info", "debug"])])
+async def test_routine(capsys: pytest.CaptureFixture[str], level: str, levels: list[str]) -> None:
+    """What is routine has a line for who wants to know everything."""
+    logs.set_up(level, "json")
+    line = logs.RequestLog("a.request")
+    line("GET", "/", 200, 0.001)
+    line("POST", "/", 200, 0.001, "debug")
+    await asyncio.sleep(0)
+
+    assert [orjson.loads(each)["level"] for each in capsys.readouterr().out.splitlines()] == levels
+
+
 async def test_console(capsys: pytest.CaptureFixture[str]) -> None:
     """On a terminal it is the same readable line as all others."""
     logs.set_up("info", "console")
