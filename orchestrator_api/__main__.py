@@ -55,7 +55,7 @@ COMMANDS = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m orchestrator_api", description=f"orchestrator_api {__version__}")
+    parser = argparse.ArgumentParser(prog=commands.program(), description=f"orchestrator_api {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="command", help="serve by default")
     parser.set_defaults(do=_serve, command="serve")
     for name, (what, add) in COMMANDS.items():

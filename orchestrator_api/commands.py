@@ -4,6 +4,8 @@ A secret is all that a command prints on stdout when it makes one, so that `KEY=
 """
 
 import argparse
+import json
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +20,13 @@ from orchestrator_api.settings import Settings
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 LONGEST_NAME = 64  # characters of a key's name for people
-HEAD = ("id", "may", "users", "runs", "made", "ends", "name")
+HEAD = ("id", "may", "users", "runs", "made", "ends", "state", "name")
+PROGRAM_VARIABLE = "RUNFEED_PROGRAM"  # how whoever calls us for somebody else calls us: ./dev api
+
+
+def program() -> str:
+    """Returns how these commands are called, for usage lines and advice."""
+    return os.environ.get(PROGRAM_VARIABLE) or "python -m orchestrator_api"
 
 
 def revoke(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +66,10 @@ def api_keys(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--name", type=_name, default="", help="for people, in the list")
     create.add_argument("--expires-in", type=_duration, metavar="90d", help="s, m, h or d; never by default")
     create.set_defaults(do=_create)
-    commands.add_parser("list", help="list the keys, without their secrets").set_defaults(do=_list)
+    listing = commands.add_parser("list", help="list the keys that are good, without their secrets")
+    listing.add_argument("--all", action="store_true", help="those that have ended, too")
+    listing.add_argument("--json", action="store_true", help="for programs: an object a line; times are unix seconds")
+    listing.set_defaults(do=_list)
     rotate = commands.add_parser("rotate", help="make a key that may the same, print it, and let the old one end")
     rotate.add_argument("id", help="of the old key")
     rotate.add_argument(
@@ -88,14 +99,21 @@ async def _create(settings: Settings, said: argparse.Namespace) -> None:
     _say(key)
 
 
-async def _list(settings: Settings, _: argparse.Namespace) -> None:
+async def _list(settings: Settings, said: argparse.Namespace) -> None:
     async with _connection(settings) as connection:
-        found = await connection.fetch(store.QUERIES["all_api_keys"])
+        rows = await connection.fetch(store.QUERIES["all_api_keys"])
+    now = time.time()
+    listed = [(row, "good" if row["expires_at"] is None or now < row["expires_at"] else "ended") for row in rows]
+    shown = [(row, state) for row, state in listed if said.all or state == "good"]
+    if said.json:
+        for row, state in shown:
+            _say(json.dumps({**row, "state": state}))
+        return
     lines = [HEAD]
-    for row in found:
+    for row, state in shown:
         users, runs = (",".join(names) if names is not None else "any" for names in (row["users"], row["runs"]))
         made, ends = _date(row["created_at"]), _date(row["expires_at"])
-        lines.append((row["key_id"], ",".join(row["may"]), users, runs, made, ends, row["name"]))
+        lines.append((row["key_id"], ",".join(row["may"]), users, runs, made, ends, state, row["name"]))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         _say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -108,7 +126,9 @@ async def _rotate(settings: Settings, said: argparse.Namespace) -> None:
         row = (said.id, key_id, digest, now, now + said.overlap)
         made = await connection.fetchrow(store.QUERIES["rotate_api_key"], *row)
     if made is None:
-        raise StartError(f"keys rotate: there is no API key {said.id}, or it has ended: see `keys list`")
+        raise StartError(
+            f"keys rotate: there is no API key {said.id}, or it has ended: see `{program()} keys list --all`"
+        )
     _say(key)
 
 
@@ -116,7 +136,8 @@ async def _remove(settings: Settings, said: argparse.Namespace) -> None:
     async with _connection(settings) as connection:
         removed = await connection.fetchval(store.QUERIES["remove_api_key"], said.id)
     if removed is None:
-        raise StartError(f"keys revoke: there is no API key {said.id}: see `keys list`")
+        why = "revoked before, or never made"  # a revoked key is deleted: nobody can say which
+        raise StartError(f"keys revoke: there is no API key {said.id} ({why}): see `{program()} keys list --all`")
     _say(f"revoked {removed}")
 
 

@@ -57,14 +57,24 @@ class Environment:
     @property
     def proven(self) -> bool:
         """Tokens say who asks: some key is given."""
-        return any(self._given(name) for name in (*ISSUER_KEYS, *MINTS))
+        return any(self.said(name) for name in (*ISSUER_KEYS, *MINTS))
 
     @property
     def mints(self) -> bool:
         """The API can make tokens."""
-        return any(self._given(name) for name in MINTS)
+        return any(self.said(name) for name in MINTS)
 
-    def _given(self, name: str) -> str:
+    @property
+    def open_to_all(self) -> bool:
+        """Whoever reaches us from elsewhere is believed to be whoever they say."""
+        return not (_is_loopback(self.bind) or self.proven)
+
+    @property
+    def shows_page(self) -> bool:
+        """The live page is there. With a key the services have it only when they are asked to, and we ask."""
+        return self.said("PAGE") != "off"
+
+    def said(self, name: str) -> str:
         """What a variable says to the services, "" when it says nothing."""
         return self.given.get(name, "").strip()
 
@@ -73,7 +83,7 @@ class Environment:
 
         The services decide the same, which a test holds against this, but only once the databases stand.
         """
-        if not (_is_loopback(self.bind) or self.proven or self._given("ALLOW_INSECURE_USERNAME") == "1"):
+        if self.open_to_all and self.said("ALLOW_INSECURE_USERNAME") != "1":
             raise LocalError(
                 f"BIND={self.bind} is reachable by others and no key is configured: set AUTH_HMAC_KEY,"
                 " or ALLOW_INSECURE_USERNAME=1 to let everybody be whoever they say they are"
@@ -146,6 +156,8 @@ class Environment:
         environ.pop("PORT", None)  # it would stand in for a port that has a name here
         environ.update({name: str(port) for name, port in self.ports.items()})
         environ.update(BIND=self.bind, ADMIN_BIND=self.admin_bind, DATABASE_URL=database_url, REDIS_URL=redis_url)
+        if not self.said("PAGE"):
+            environ["PAGE"] = "on"  # who tries it on a machine of their own wants to see it, with a key as well
         environ.setdefault("FANOUT_HISTORY_URL", self.url("API_PORT"))
         environ.setdefault("PYTHONUNBUFFERED", "1")  # a line is shown when it is said
         if terminal:

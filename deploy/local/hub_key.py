@@ -2,25 +2,19 @@
 hub's."""
 
 import contextlib
-import signal
+import json
 import socket
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator, Mapping
 
+from deploy.local.api import called
 from deploy.local.environment import Environment
 from deploy.local.errors import LocalError
-from deploy.local.place import CHECKOUT
-from deploy.local.process import spawn, stop
-from deploy.local.supervise import Supervisor, ending
+from deploy.local.supervise import Supervisor
 
 VARIABLE = "FANOUT_HISTORY_KEY"
 NAME = "./dev run"  # of the key, for people
 MAKE_SECONDS = 60.0  # a command takes 0.5 s
 REVOKE_SECONDS = 10.0  # the same, of a database that may be gone by then
-KILL_SECONDS = 5.0  # for a killed command to be gone
 
 
 @contextlib.contextmanager
@@ -34,7 +28,7 @@ def hub_key(environment: Environment, environ: Mapping[str, str], supervisor: Su
         yield {}
         return
     name = name_of(environment)
-    for key_id in left_behind(_keys(environ, supervisor, "list"), name):
+    for key_id in left_behind(_keys(environ, supervisor, "list", "--all", "--json"), name):
         _keys(environ, supervisor, "revoke", key_id)
     key = _keys(environ, supervisor, "create", "--may", "hub", "--name", name).strip()
     try:
@@ -56,9 +50,9 @@ def name_of(environment: Environment) -> str:
 
 
 def left_behind(listed: str, name: str) -> list[str]:
-    """The ids of the hub's keys of this name in what `keys list` says: id, may, users, runs, made, ends, name."""
-    rows = [line.split(maxsplit=6) for line in listed.splitlines()]
-    return [row[0] for row in rows if len(row) == 7 and (row[1], row[6]) == ("hub", name)]
+    """The ids of the hub's keys of this name in what `keys list --json` says: an object a line."""
+    rows = [json.loads(line) for line in listed.splitlines()]
+    return [row["key_id"] for row in rows if (row["may"], row["name"]) == (["hub"], name)]
 
 
 def _keys(environ: Mapping[str, str], supervisor: Supervisor | None, *words: str) -> str:
@@ -66,21 +60,6 @@ def _keys(environ: Mapping[str, str], supervisor: Supervisor | None, *words: str
 
     Raises LocalError when it fails or takes too long.
     """
-    command = [sys.executable, "-m", "orchestrator_api", "keys", *words]
-    with tempfile.TemporaryFile() as output:
-        process = spawn(command, output=output, environ=environ, cwd=CHECKOUT)
-        try:
-            if supervisor is None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(REVOKE_SECONDS)
-            else:
-                deadline = time.monotonic() + MAKE_SECONDS
-                while process.poll() is None and time.monotonic() < deadline:
-                    supervisor.pump(MAKE_SECONDS)  # SIGCHLD wakes us
-        finally:
-            code = stop(process, ((signal.SIGKILL, KILL_SECONDS),)) if process.poll() is None else process.returncode
-        output.seek(0)
-        said = output.read().decode(errors="replace")
-    if code != 0:
-        raise LocalError(f"keys {words[0]} {ending(code)}: {said.strip()}")
-    return said
+    if supervisor is None:
+        return called(environ, "keys", *words, seconds=REVOKE_SECONDS)
+    return called(environ, "keys", *words, seconds=MAKE_SECONDS, wait=supervisor.pump)  # SIGCHLD wakes it

@@ -93,6 +93,11 @@ class DataDirectory:
         """The file with the password; beside the data that know it, so that nobody deletes one without the other."""
         return self.postgres_directory / "password"
 
+    @property
+    def taken(self) -> bool:
+        """We have it to ourselves: after lock(), until unlock()."""
+        return self._lock is not None
+
     def lock(self) -> None:
         """Take the directory until unlock() or our end; LocalError names the process that has it."""
         handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -67,13 +67,17 @@ class Supervisor:
         """Also end when this process dies, which somebody else starts and stops."""
         self._watched[name] = process
 
+    def expect(self, names: Iterable[str]) -> None:
+        """Make room for the names of what will be started: the column is as wide from their first line on."""
+        self._width = max(self._width, *map(len, names))
+
     def start(self, name: str, command: str, environ: Mapping[str, str]) -> None:
         """Start a shell command; `exec`, so that the process that we signal is the service itself."""
         process = spawn(["/bin/sh", "-c", f"exec {command}"], output=subprocess.PIPE, environ=environ, cwd=self._cwd)
         assert process.stdout is not None  # noqa: S101 - we asked for a pipe
         os.set_blocking(process.stdout.fileno(), False)
         self._processes[name] = process
-        self._width = max(self._width, len(name))
+        self.expect([name])
         self._selector.register(process.stdout, selectors.EVENT_READ, name)
 
     def finish(self, name: str, seconds: float) -> int:

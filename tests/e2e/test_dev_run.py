@@ -23,6 +23,7 @@ from deploy.local.place import CHECKOUT, Account, DataDirectory
 from orchestrator_api import keys
 from orchestrator_api.store import QUERIES
 from tests.support.client import call, round_trip, unique_username
+from tests.support.dev import READY, dev, examples, shell
 from tests.support.ports import steady_port
 from tests.support.processes import (
     BIN_DIR,
@@ -38,7 +39,6 @@ from tests.support.proving import HMAC_KEY
 from tests.support.report_and_watch import report_and_watch
 from tests.support.waiting import eventually_sync
 
-READY = "Ctrl-C stops everything."
 NOBODY = Account("nobody", 65534, 65534)
 
 
@@ -53,21 +53,6 @@ def stack(data_directories: Callable[[str], DataDirectory]) -> Iterator[tuple[Pr
         yield running, environ
 
 
-def examples(output: str) -> dict[str, str]:
-    """The commands that ./dev run shows, by the word before them."""
-    shown = output.partition("Try it")[2].split("\n\n")[1]
-    return dict(line.split(maxsplit=1) for line in shown.splitlines())
-
-
-def shell(command: str, environ: dict[str, str]) -> str:
-    """Run a command as a user would in the checkout; its stdout."""
-    done = subprocess.run(
-        ["/bin/sh", "-c", command], cwd=CHECKOUT, env=environ, capture_output=True, text=True, timeout=30, check=False
-    )
-    assert done.returncode == 0, done
-    return done.stdout
-
-
 def test_examples_work(stack: tuple[Program, dict[str, str]], tmp_path: Path) -> None:
     """Every command that it shows does what it says, when it is copied as it stands."""
     running, given = stack
@@ -75,6 +60,7 @@ def test_examples_work(stack: tuple[Program, dict[str, str]], tmp_path: Path) ->
     shown = examples(running.output())
 
     assert sorted(shown) == ["append", "create", "metrics", "page", "poll", "psql", "watch"]
+    assert "history_away" not in running.output(), "the hub came before the API"
     assert shown["page"] == f"http://127.0.0.1:{given['API_PORT']}/"
     assert call(given["API_PORT"], "GET", "/").headers["content-type"].startswith("text/html")
     with program(["/bin/sh", "-c", shown["watch"]], environ, tmp_path / "watch.log") as watching:
@@ -88,32 +74,6 @@ def test_examples_work(stack: tuple[Program, dict[str, str]], tmp_path: Path) ->
     assert f'"events":[{frame[0]}]' in polled
     assert "fanout_" in shell(shown["metrics"], environ)
     assert shell(f"{shown['psql']} -Atc 'SELECT count(*) FROM events'", environ) == "1\n"
-
-
-def test_with_a_key(data_directories: Callable[[str], DataDirectory], tmp_path: Path) -> None:
-    """With a key one command starts all the same, and what it shows works: a token, a worker's key, a stream."""
-    data = data_directories("dev-run-key")
-    data.create()
-    environ = clean_environ(**free_ports(), RUNFEED_DATA=str(data.path), AUTH_HMAC_KEY=HMAC_KEY)
-    with program([CHECKOUT / "dev", "run"], environ, data.path / "run.log") as running:
-        output = running.says(READY)
-        there = clean_environ(AUTH_HMAC_KEY=HMAC_KEY)
-        shown = examples(output)
-        assert sorted(shown) == ["append", "create", "key", "metrics", "poll", "psql", "token", "watch"]
-        for name in ("token", "key"):
-            variable, _, command = shown[name].partition("=")
-            there[variable] = shell(f"printf %s {command}", there)
-        with program(["/bin/sh", "-c", shown["watch"]], there, tmp_path / "watch.log") as watching:
-            watching.says(": connected")
-            assert '"run_id":"hello"' in shell(shown["create"], there)
-            assert '"events":[{"id":1,"seq":1}]' in shell(shown["append"], there)
-            watching.says('"type":"node_completed"')
-        assert '"node_id":"first"' in shell(shown["poll"], there)
-        assert call(environ["API_PORT"], "GET", "/runs/hello").status == 401
-        said = running.output()
-    assert HMAC_KEY not in said
-    assert "/api/v1/revocations" not in said, "what the hub asks every second buries what happens"
-    assert "rfk_" not in said
 
 
 def test_hubs_key(migrated_database_url: str, redis_url: str, tmp_path: Path) -> None:
@@ -143,6 +103,15 @@ def test_hubs_key(migrated_database_url: str, redis_url: str, tmp_path: Path) ->
         assert running.end(signal.SIGTERM) == 0
 
     assert asyncio.run(kept()) == {"the operator's": None}
+
+
+def test_a_terminal_with_a_key(stack: tuple[Program, dict[str, str]]) -> None:
+    """What a terminal with a key makes is of no use here, and it is told so."""
+    status, said = dev(
+        clean_environ(RUNFEED_DATA=stack[1]["RUNFEED_DATA"], AUTH_HMAC_KEY=HMAC_KEY), "api", "keys", "list"
+    )
+
+    assert (status, said) == (1, "dev: this terminal has AUTH_HMAC_KEY, and ./dev run has none\n")
 
 
 def test_round_trip(stack: tuple[Program, dict[str, str]]) -> None:

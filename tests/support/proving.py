@@ -21,9 +21,9 @@ def token(username: str = "alice", seconds: float = 600, key: str = HMAC_KEY, **
     return jwt.encode({name: value for name, value in said.items() if value is not None}, key, algorithm="HS256")
 
 
-def operate(database_url: str, redis_url: str, *arguments: str) -> str:
+def operate(database_url: str, redis_url: str, *arguments: str, hmac_key: str = HMAC_KEY) -> str:
     """What `python -m orchestrator_api ...` prints, for services that ask who comes."""
-    names = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "AUTH_HMAC_KEY": HMAC_KEY}
+    names = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "AUTH_HMAC_KEY": hmac_key}
     status, said = called(*arguments, **names)
     assert status == 0, said
     return said.strip()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -14,9 +13,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import websockets
 
-from tests.integration.fanout.hubs import ROOT, HubProcess
+from tests.integration.fanout.hubs import HubProcess
 from tests.support import eventually_sync
 from tests.support.processes import clean_environ, free_ports, procfile_command, ready_or_say_why
+from tests.support.proving import operate
 
 
 class Stack:
@@ -63,6 +63,12 @@ class Stack:
             ids += [event["id"] for event in answer["events"]]
         return ids
 
+    def operate(self, *words: str) -> str:
+        """What a command of the API's prints, for services that ask who comes."""
+        return operate(
+            self.environ["DATABASE_URL"], self.environ["REDIS_URL"], *words, hmac_key=self.environ["AUTH_HMAC_KEY"]
+        )
+
     def heals(self) -> float:
         """How often the hub asked history about a feed."""
         return self.hub.metric("fanout_heals_total")
@@ -84,7 +90,9 @@ def served(
     services are told of tokens; the worker's session has an API key then, as the hub has.
     """
     environ = clean_environ(**free_ports(), DATABASE_URL=database_url, REDIS_URL=redis_url, **(proof or {}))
-    key = api_key(environ) if proof else None
+    # A key that may everything.
+    made = ("keys", "create", "--may", "hub,write,mint,revoke", "--all")
+    key = operate(database_url, redis_url, *made, hmac_key=proof["AUTH_HMAC_KEY"]) if proof else None
     with procfile_command("api", environ, directory / "api.log") as api:
         names = (
             {"FANOUT_HISTORY_URL": f"http://127.0.0.1:{environ['API_PORT']}", "FANOUT_DRAIN": "0"}
@@ -111,20 +119,6 @@ async def stack(*places: Any, **settings: Any) -> AsyncIterator[Stack]:
         finally:
             await running.session.close()
             await asyncio.to_thread(running.hub.stop)
-
-
-def command(environ: dict[str, str], *words: str) -> str:
-    """What a command of the API's prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator_api", *words], cwd=ROOT, env=environ, capture_output=True
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode().strip()
-
-
-def api_key(environ: dict[str, str]) -> str:
-    """A key that may everything."""
-    return command(environ, "keys", "create", "--may", "hub,write,mint,revoke", "--all")
 
 
 def proxied(redis_url: str, port: int) -> str:

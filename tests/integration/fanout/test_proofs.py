@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from orchestrator_api.migrate import migrate
 from tests.integration.fanout.hubs import HubProcess, StartAnyHub
-from tests.integration.fanout.stack import Stack, command, ids_of, served
+from tests.integration.fanout.stack import Stack, ids_of, served
 from tests.support import eventually
 from tests.support.databases import PostgresServer, create, drop
 from tests.unit.fanout.proofs import KEY, token
@@ -80,7 +80,7 @@ async def test_feed_of_ones_own(running: Stack, name: str) -> None:
     await running.append(name, 3)
     other = name + "x"
     ticket = (await running.post("/tickets", {"username": name}))["ticket"]
-    watch = await asyncio.to_thread(command, running.environ, "watch-token", "--user", name)
+    watch = await asyncio.to_thread(running.operate, "watch-token", "--user", name)
     base = f"ws://127.0.0.1:{running.hub.port}"
     async with (
         connect(running, name, "/ws?after=0") as by_header,
@@ -235,10 +235,10 @@ async def test_ready_with_the_list(
 
 async def test_key_taken_back(running: Stack, redis_url: str, start_any_hub: StartAnyHub) -> None:
     """A hub whose API key has ended cannot know what is revoked: it says so at once, and is not ready any more."""
-    key = await asyncio.to_thread(command, running.environ, "keys", "create", "--may", "hub")
+    key = await asyncio.to_thread(running.operate, "keys", "create", "--may", "hub")
     late = start_any_hub(redis_url, FANOUT_DRAIN="0", **told(running) | {"FANOUT_HISTORY_KEY": key})
     await eventually(late.ready, within=10)
-    await asyncio.to_thread(command, running.environ, "keys", "revoke", key.split("_")[1])
+    await asyncio.to_thread(running.operate, "keys", "revoke", key.split("_")[1])
 
     await eventually(lambda: late.admin("/readyz")[0] == 503, within=10)
     assert "revocations" in json.loads(late.admin("/readyz")[1])["degraded"]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -42,6 +43,16 @@ def test_output_is_named(running: Program) -> None:
 
     assert "release | migrated\n" in output
     assert re.search(r"^api     \| serving no PORT http://127\.0\.0\.1:\d+$", output, re.MULTILINE)
+
+
+def test_hub_comes_when_the_api_is_ready(checkout: Checkout) -> None:
+    """The hub asks the API as soon as it starts: it is not started before the API answers."""
+    checkout.procfile(
+        api="sh -c 'sleep 0.5; touch up; exec python service.py API'",
+        fanout="sh -c '[ -e up ] && echo after the API; exec python service.py FANOUT'",
+    )
+    for _ in until_the_end(started := checkout.run(**GIVEN)):
+        assert "fanout  | after the API\n" in started.output()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -111,6 +122,27 @@ def test_service_that_ignores_term_is_killed(checkout: Checkout) -> None:
         started.assert_nothing_left()
     finally:
         started.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL has another account")
+def test_postgres_is_elsewhere(checkout: Checkout, tmp_path: Path) -> None:
+    """Where PostgreSQL's account cannot come to the data, the last lines name its directory: others' look alike."""
+    tmp_path.chmod(0o700)
+    given = {"REDIS_URL": GIVEN["REDIS_URL"], "RUNFEED_DATA": str(tmp_path / "data")}
+    for started in until_the_end(checkout.run(**given)):
+        named = re.search(rf"To begin again, delete {tmp_path}/data and (\S+), which", started.output())
+        assert named is not None, started.output()
+        elsewhere = Path(named[1])
+        try:
+            assert (elsewhere / "data" / "PG_VERSION").exists()
+            assert started.end(signal.SIGINT) == 0
+        finally:
+            shutil.rmtree(elsewhere.parent)  # this checkout's, which is the test's own
+
+
+def test_postgres_is_here(with_postgres: Program) -> None:
+    """Where it is below the data's directory nothing else need be deleted."""
+    assert "To begin again" not in with_postgres.output()
 
 
 def test_second_run(checkout: Checkout, with_postgres: Program) -> None:

@@ -1,6 +1,7 @@
 """The operator's commands: keys, revocations, watch tokens."""
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -81,7 +82,11 @@ async def test_life_of_a_key(world: Proving) -> None:
     assert await code(world, key, "train:1") == "run_unknown"
     status, listed = await run(world, "keys", "list")
     line = next(line for line in listed.splitlines() if key_id(key) in line)
-    assert (status, line.split()[1:4], line.endswith("never  GPU 7")) == (0, ["read,write", "alice", "flight:*"], True)
+    assert (status, line.split()[1:4], line.endswith("never  good   GPU 7")) == (
+        0,
+        ["read,write", "alice", "flight:*"],
+        True,
+    )
     assert key.split("_", 2)[2] not in listed
     assert await run(world, "keys", "revoke", key_id(key)) == (0, f"revoked {key_id(key)}\n")
 
@@ -90,7 +95,40 @@ async def test_life_of_a_key(world: Proving) -> None:
 
     await eventually(dead, within=2.0)
     status, said = await run(world, "keys", "revoke", key_id(key))
-    assert (status, said) == (1, f"orchestrator_api: keys revoke: there is no API key {key_id(key)}: see `keys list`\n")
+    why = "(revoked before, or never made): see `python -m orchestrator_api keys list --all`"
+    assert (status, said) == (1, f"orchestrator_api: keys revoke: there is no API key {key_id(key)} {why}\n")
+
+
+async def test_ended_keys(world: Proving) -> None:
+    """The list has the keys that are good; one that has ended is there with --all, and says so, to programs as well."""
+    old = await made(world, "create", "--may", "read", "--user", "carol", "--name", "a  name")
+    new = await made(world, "rotate", key_id(old), "--overlap", "0s")
+
+    async def listed(*words: str) -> dict[str, str]:
+        status, said = await run(world, "keys", "list", *words)
+        assert status == 0, said
+        head, *rows = said.splitlines()
+        at = head.index("state")
+        return {row.split()[0]: row[at:].split()[0] for row in rows}
+
+    plain, everything = await listed(), await listed("--all")
+    assert (plain.get(key_id(old)), plain.get(key_id(new))) == (None, "good")
+    assert (everything[key_id(old)], everything[key_id(new)]) == ("ended", "good")
+    assert set(plain.values()) == {"good"}
+    _, said = await run(world, "keys", "list", "--all", "--json")
+    rows = {row["key_id"]: row for row in map(json.loads, said.splitlines())}
+    assert set(rows) == set(everything)
+    row = rows[key_id(old)]
+    assert (row["may"], row["users"], row["runs"], row["state"]) == (["read"], ["carol"], None, "ended")
+    assert (row["name"], row["expires_at"] <= time.time()) == ("a  name", True)
+    assert old.split("_", 2)[2] not in said
+
+
+async def test_as_it_is_called() -> None:
+    """Usage lines name the command that was typed, where another one calls us; ./dev api does."""
+    for program in ("./dev api", ""):
+        status, said = called("keys", "create", RUNFEED_PROGRAM=program)
+        assert (status, said.startswith(f"usage: {program or 'python -m orchestrator_api'} keys create ")) == (2, True)
 
 
 async def test_rotation(world: Proving) -> None:

@@ -1,5 +1,6 @@
 """deploy/local/hub_key.py: which keys a killed stack has left behind, and what becomes of one at the end."""
 
+import json
 import socket
 
 import pytest
@@ -10,14 +11,17 @@ from deploy.local.errors import LocalError
 from deploy.local.place import CHECKOUT
 from deploy.local.supervise import Supervisor
 
-LISTED = """\
-id                may    users  runs  made                  ends   name
-1111111111111111  hub    any    any   2026-11-22T18:00:00Z  never  ./dev run
-2222222222222222  hub    any    any   2026-11-22T18:00:00Z  never  ./dev run on here:8081
-3333333333333333  hub    any    any   2026-11-22T18:00:00Z  never
-4444444444444444  write  any    any   2026-11-22T18:00:00Z  never  ./dev run
-5555555555555555  hub    any    any   2026-11-22T18:00:00Z  never  production ./dev run
-"""
+LISTED = "".join(
+    f"{json.dumps({'key_id': key_id, 'may': may, 'users': None, 'name': name, 'state': 'good'})}\n"
+    for key_id, may, name in (
+        ("1111111111111111", ["hub"], "./dev run"),
+        ("2222222222222222", ["hub"], "./dev run on here:8081"),
+        ("3333333333333333", ["hub"], ""),
+        ("4444444444444444", ["write"], "./dev run"),
+        ("5555555555555555", ["hub"], "production ./dev run"),
+        ("6666666666666666", ["hub", "write"], "./dev run"),
+    )
+)
 PROVEN = {"AUTH_HMAC_KEY": "k"}
 
 
@@ -44,12 +48,12 @@ def test_none_is_made(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) ->
 
 def test_database_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that cannot be revoked at the end is named, without its secret, and is no error."""
-    key_id = "6" * 16
+    key_id = "7" * 16
 
     def keys(_: object, supervisor: object, *words: str) -> str:
         if supervisor is None:
             raise LocalError("no database")
-        return LISTED if words == ("list",) else f"rfk_{key_id}_secret\n"
+        return LISTED if words[0] == "list" else f"rfk_{key_id}_secret\n"
 
     written: list[bytes] = []
     monkeypatch.setattr(hub_key, "_keys", keys)

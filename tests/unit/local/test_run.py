@@ -1,4 +1,4 @@
-"""deploy/local/run.py: what ./dev run says when it is ready."""
+"""deploy/local/environment.py: what ./dev run was asked for, and whether it may be."""
 
 from pathlib import Path
 
@@ -6,34 +6,9 @@ import pytest
 
 from deploy.local.environment import Environment
 from deploy.local.errors import LocalError
-from deploy.local.run import Stores, banner
 from orchestrator_api.auth_config import AuthConfig, AuthConfigError
+from orchestrator_api.settings import Settings
 from tests.support.proving import HMAC_KEY
-
-STORES = Stores(
-    "postgresql://runfeed:secret@127.0.0.1:5432/runfeed", "redis://:secret@127.0.0.1:6379/0", "PostgreSQL", "Valkey"
-)
-
-
-@pytest.mark.parametrize(("page", "first"), [("", "page"), ("on", "page"), ("off", "watch")])
-def test_the_page_comes_first(page: str, first: str) -> None:
-    """The first thing to try is the page, at the API's address; with PAGE=off there is none to be named."""
-    shown = banner(Environment.from_env({"API_PORT": "9081", "PAGE": page}), STORES)
-    tried = shown.partition("Try it")[2].split("\n\n")[1].splitlines()
-
-    assert tried[0].split()[0] == first
-    assert ("  page       http://127.0.0.1:9081/" in tried) is (first == "page")
-    assert not any(line.startswith("  page") for line in tried[1:])
-
-
-def test_tokens() -> None:
-    """With a key the page is not there unless it is asked for; without one of ours the token is the issuer's."""
-    shown = banner(Environment.from_env({"AUTH_HMAC_KEY": "k"}), STORES)
-    assert "watch-token --user alice" in shown
-    assert "  page " not in shown
-    assert "  page " in banner(Environment.from_env({"AUTH_HMAC_KEY": "k", "PAGE": "on"}), STORES)
-    assert "watch-token" not in banner(Environment.from_env({"AUTH_JWKS_URL": "https://id.example/keys"}), STORES)
-
 
 BINDS = (
     *("127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST", "::ffff:127.0.0.1", "::1%lo", "[::1]"),
@@ -89,6 +64,11 @@ def test_admin_ports_stay() -> None:
     assert given.for_services("d", "r", terminal=False, bin_dir=Path("/"))["ADMIN_BIND"] == "0.0.0.0"
 
 
-def test_no_password() -> None:
-    """No password of a store is shown."""
-    assert "secret" not in banner(Environment.from_env({}), STORES)
+@pytest.mark.parametrize(("given", "told"), [({}, "on"), ({"PAGE": " "}, "on"), ({"PAGE": "off"}, "off")])
+@pytest.mark.parametrize("key", [{}, {"AUTH_HMAC_KEY": HMAC_KEY}])
+def test_page(given: dict[str, str], told: str, key: dict[str, str]) -> None:
+    """The services show the page unless it was declined, with a key as well; by themselves they would not."""
+    environment = Environment.from_env({**given, **key})
+    names = environment.for_services("postgresql://h/d", "redis://h", terminal=False, bin_dir=Path("/"))
+    assert names["PAGE"] == told
+    assert environment.shows_page is Settings.from_env(names).shows_page is (told == "on")
