@@ -150,7 +150,8 @@ class Settings:
     page: bool | None = _setting(
         "PAGE",
         None,
-        "on: the live page at /, so that whoever opens the address sees something. off: the API alone",
+        "on: the live page at /, so that whoever opens the address sees something; with a key it asks for a token."
+        " off: the API alone, and a few words for a browser",
         _switch,
         "on without a key for tokens, else off",
     )
@@ -193,7 +194,7 @@ class Settings:
 
     @property
     def shows_page(self) -> bool:
-        """Whether the live page is at /: by default where no token is needed, as the page asks for none."""
+        """Whether the live page is at /. By default not where there is a key: a public API need not show a page."""
         return self.auth.insecure if self.page is None else self.page
 
     @classmethod

@@ -34,16 +34,17 @@ ALWAYS = {
     "Cache-Control": "no-cache",  # asked for again each time, and answered 304: a new release shows at once
     "X-Content-Type-Options": "nosniff",
 }
-VARY = b"\r\nVary: Origin\r\n", b"\r\nVary: Origin, Accept-Encoding\r\n"
+VARY = b"\r\nVary: Origin\r\n"
 
 
 class FileAnswer(Answer):
-    """An answer that also depends on what the client can unpack: a cache must be told."""
+    """An answer that also depends on what the client can unpack: a cache must be told. vary: all that it depends on."""
 
-    __slots__ = ()
+    __slots__ = ("vary",)
+    vary: str
 
     def _head(self, request: Any) -> bytes:
-        return super()._head(request).replace(*VARY, 1)
+        return super()._head(request).replace(VARY, f"\r\nVary: {self.vary}\r\n".encode(), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,12 @@ class Coded:
 
 
 class File:
-    """A file as it is sent. policy: the Content-Security-Policy of a document."""
+    """A file as it is sent. policy: the Content-Security-Policy of a document.
 
-    def __init__(self, path: str, content: bytes, policy: str = "") -> None:
+    also: headers of a request, comma-separated, on which it depends whether there is this file.
+    """
+
+    def __init__(self, path: str, content: bytes, policy: str = "", also: str = "") -> None:
         """Raises StartError for what no page can have. path: with the file's name at its end."""
         kind = KINDS.get(PurePath(path).suffix)
         if kind is None:
@@ -72,6 +76,7 @@ class File:
         self._headers = ALWAYS | (document if kind == "text/html" else {})
         self.plain = Coded(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"', {})
         self._packed: Coded | None = None
+        self._vary = ", ".join(filter(None, ("Origin", also, "Accept-Encoding")))
 
     async def packed(self) -> Coded:
         """Returns the file packed by gzip; as it is where that saves nothing."""
@@ -87,8 +92,11 @@ class File:
         coded = await self.packed() if packs else self.plain
         headers = {**self._headers, "ETag": coded.tag}
         if matches(request.headers.get("If-None-Match"), coded.tag):
-            return FileAnswer(status=304, headers=headers)
-        return FileAnswer(coded.body, content_type=self.content_type, headers=headers | coded.headers)
+            answer = FileAnswer(status=304, headers=headers)
+        else:
+            answer = FileAnswer(coded.body, content_type=self.content_type, headers=headers | coded.headers)
+        answer.vary = self._vary
+        return answer
 
 
 def accepts_gzip(header: str) -> bool:

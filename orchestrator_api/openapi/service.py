@@ -171,7 +171,7 @@ HEALTH: dict[str, Schema] = {
             security=EVERYBODY,
         )
     },
-    "/": {"get": _file("getPage", "The live page", ("text/html",))},
+    "/": {"get": _file("getPage", "The live page, or that it is off", ("text/html",))},
     "/page/{name}": {"get": _file("getPageFile", "A file of the live page", KINDS, FILE)},
 }
 

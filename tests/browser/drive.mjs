@@ -119,6 +119,17 @@ const commands = {
   async click(tab, { selector }) {
     await tab.page.click(selector, { timeout: WAIT_MS });
   },
+  async fill(tab, { selector, text }) {
+    await tab.page.fill(selector, text, { timeout: WAIT_MS });
+  },
+  async press(tab, { key }) {
+    await tab.page.keyboard.press(key);
+  },
+  // A secret is where nobody else finds it: not in the address, what the browser keeps for longer, or the document.
+  async hides(tab, { text }) {
+    const seen = await tab.page.evaluate(() => [location.href, JSON.stringify(localStorage), document.cookie, document.documentElement.outerHTML]);
+    if (seen.some((each) => each.includes(text))) throw new Error(`it is seen: ${seen}`);
+  },
   async find(tab, { selector }) {
     await tab.page.waitForSelector(selector, { state: "attached", timeout: WAIT_MS });
   },

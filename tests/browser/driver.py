@@ -119,6 +119,18 @@ class Tab:
         """Click what this finds."""
         return self._do("click", selector=selector)
 
+    def fill(self, selector: str, text: str) -> State:
+        """Type this into what this finds."""
+        return self._do("fill", selector=selector, text=text)
+
+    def press(self, key: str) -> State:
+        """Press a key, wherever the focus is."""
+        return self._do("press", key=key)
+
+    def hides(self, text: str) -> State:
+        """AssertionError when the address, localStorage, a cookie or the document has this."""
+        return self._do("hides", text=text)
+
     def find(self, selector: str) -> State:
         """Wait until the page has this."""
         return self._do("find", selector=selector)

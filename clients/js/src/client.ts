@@ -1,11 +1,12 @@
 /** The client: the machine with a clock, sockets and requests. */
 import type { Action, Request } from "./actions.js";
 import { Machine } from "./machine.js";
-import { apiBase, hubBase, Places } from "./places.js";
+import { apiBase, hubBase, NO_ANSWER, Places } from "./places.js";
 import { RunfeedError, RUN_ID, type Status, type Stream, type Transport, USERNAME } from "./protocol.js";
 import { type Heard, openEvents, type OpenStream, openWebSocket, type WebSocketClass } from "./streams.js";
 import { FEED } from "./subscription.js";
 import { type Listener, Store, tell } from "./store.js";
+import { type GetToken, Tokens } from "./tokens.js";
 import { type Stores, Watch } from "./watch.js";
 
 const LINGER = 250; // ms that a watch stays without listeners: a component that is mounted again keeps it
@@ -22,7 +23,7 @@ export interface RunfeedOptions {
   /** The hub's base URL, ws or wss; what the API says when left out. */
   readonly hub?: string;
   /** A token for both services. Asked for before each use: keep it. renew: the last one was refused, or runs out. */
-  readonly getToken?: (about: { renew: boolean }) => string | Promise<string>;
+  readonly getToken?: GetToken;
   /** ms of silence before a poll. */
   readonly pollInterval?: number;
   readonly WebSocket?: WebSocketClass;
@@ -64,6 +65,7 @@ export class Runfeed {
   readonly #options: RunfeedOptions;
   readonly #places: Places;
   readonly #kinds: readonly Stream[];
+  readonly #tokens: Tokens;
   readonly #stores = new Map<string, Store>();
   readonly #leaving = new Map<Store, ReturnType<typeof setTimeout>>();
   readonly #dirty = new Set<Store>();
@@ -75,8 +77,7 @@ export class Runfeed {
   #timer: ReturnType<typeof setTimeout> | null = null;
   #frame: ReturnType<typeof setTimeout> | null = null; // at the latest then what changed is told
   #pumping = false;
-  #renew = false; // the token was refused, or runs out
-  #renewal: Promise<string> | null = null;
+  #carried = 0; // the number of the token that the stream has
   #cut = false;
   #closed = false;
   #time = 0;
@@ -95,6 +96,7 @@ export class Runfeed {
     const call = options.fetch ?? globalThis.fetch.bind(globalThis);
     this.#places = new Places({ api: apiBase(options.api), hub, username: options.username, fetch: call });
     this.#kinds = options.WebSocket ?? globalThis.WebSocket ? ["websocket", "sse"] : ["sse"];
+    this.#tokens = new Tokens(options.getToken);
     this.#machine = this.#begin();
   }
 
@@ -113,14 +115,15 @@ export class Runfeed {
   async runs(options: { status?: Status; limit?: number; cursor?: string } = {}): Promise<{ runs: RunInfo[]; cursor: string | null }> {
     const query = new URLSearchParams({ username: this.username });
     for (const [name, value] of Object.entries(options)) if (value !== undefined) query.set(name, String(value));
-    const read = async () => this.#places.read(`/runs?${query}`, await this.#token()) as Promise<never>;
+    const read = (token: string | null) => this.#places.read(`/runs?${query}`, token) as Promise<never>;
+    const [token, number] = await this.#tokens.token();
     try {
-      return await read();
+      return await read(token);
     } catch (error) {
-      if (!(error instanceof RunfeedError && error.status === 401) || this.#options.getToken === undefined) throw error;
+      if (token === null || (error as RunfeedError).status !== 401) throw error;
     }
-    this.#renew = true;
-    return read();
+    this.#tokens.renew(number);
+    return read((await this.#tokens.token())[0]);
   }
 
   /** How events come now; the same object until that changes. */
@@ -233,13 +236,14 @@ export class Runfeed {
     return this.#time;
   }
 
-  #do(call: () => void): void {
+  /** carried: the number of the token with which it was heard. */
+  #do(call: () => void, carried = this.#carried): void {
     call();
     this.#place();
     if (this.#pumping) return;
     this.#pumping = true;
     for (let actions = this.#machine.actions(); actions.length > 0; actions = this.#machine.actions()) {
-      for (const action of actions) this.#act(action);
+      for (const action of actions) this.#act(action, carried);
     }
     this.#pumping = false;
     if (this.#timer !== null) clearTimeout(this.#timer);
@@ -256,7 +260,7 @@ export class Runfeed {
 
   #tick = (): void => this.#do(() => this.#machine.tick(this.#now()));
 
-  #act(action: Action): void {
+  #act(action: Action, carried: number): void {
     switch (action.do) {
       case "connect":
         return void this.#open(action.kind, action.after, action.epoch);
@@ -273,8 +277,7 @@ export class Runfeed {
       case "problem":
         return this.#stores.get(action.to)?.trouble(action.error);
       case "renew":
-        this.#renew = true;
-        return;
+        return this.#tokens.renew(carried);
       case "authenticate":
         return void this.#authenticate(this.#stream);
       case "fail":
@@ -288,9 +291,10 @@ export class Runfeed {
     const current = (call: () => void) => () => (number === this.#opening ? this.#do(call) : undefined);
     try {
       if (this.#cut) throw new Error("cut");
-      const token = await this.#token();
+      const [token, carried] = await this.#tokens.token();
       const hub = await this.#places.hub(token);
       if (number !== this.#opening) return;
+      this.#carried = carried;
       const url = this.#places.streamUrl(hub, kind, after, epoch);
       const heard = this.#heard(current);
       this.#stream = kind === "websocket"
@@ -304,8 +308,12 @@ export class Runfeed {
 
   /** When no token is had, the hub closes the stream, and what follows of that is the machine's. */
   async #authenticate(stream: OpenStream | null): Promise<void> {
-    const token = await this.#token().catch(() => null);
-    if (token !== null) stream?.authenticate?.(token);
+    try {
+      const [token, number] = await this.#tokens.token();
+      if (token === null) return;
+      stream?.authenticate?.(token);
+      this.#carried = number; // also of a stream that was opened meanwhile: it waited for the same one
+    } catch {}
   }
 
   #heard(current: (call: () => void) => () => void): Heard {
@@ -328,29 +336,14 @@ export class Runfeed {
 
   async #get(request: Request): Promise<void> {
     const machine = this.#machine;
-    let token: string | null;
+    let answer = NO_ANSWER; // without a token that should be there, too
+    let number = 0;
     try {
-      token = await this.#token();
-    } catch {
-      return this.#do(() => machine.answered(this.#now(), request.id, { status: 0, body: null }));
-    }
-    const answer = await this.#places.get(request, token);
-    this.#do(() => machine.answered(this.#now(), request.id, answer));
-  }
-
-  /** There is one renewal for all who ask meanwhile; one that failed is tried again. */
-  async #token(): Promise<string | null> {
-    const { getToken } = this.#options;
-    if (getToken === undefined) return null;
-    if (!this.#renew) return getToken({ renew: false });
-    const renewal = (this.#renewal ??= (async () => getToken({ renew: true }))());
-    try {
-      const token = await renewal;
-      this.#renew = false;
-      return token;
-    } finally {
-      if (this.#renewal === renewal) this.#renewal = null;
-    }
+      const [token, carried] = await this.#tokens.token();
+      number = carried;
+      answer = await this.#places.get(request, token);
+    } catch {}
+    this.#do(() => machine.answered(this.#now(), request.id, answer), number);
   }
 
   /** What changed is told once a frame: nobody sees more. */

@@ -146,4 +146,4 @@ async function whole(response: Response, silence: Silence): Promise<string> {
   }
 }
 
-const NO_ANSWER: Answer = { status: 0, body: null };
+export const NO_ANSWER: Answer = { status: 0, body: null };

@@ -247,4 +247,59 @@ describe("a token", () => {
 
     expect([server.tokens, asked]).toEqual([[null, "t1"], [false]]);
   });
+
+  test("that is refused late, when another is there already, is not renewed for it", async () => {
+    const held = holding("/runs/r2/");
+    server.refusals.push(401);
+    const feed = server.client({ getToken: keeper(), fetch: held.fetch });
+    for (const run of ["r1", "r2"]) feed.run(run).subscribe({});
+    await pass(1);
+    expect([server.tokens, asked.filter(Boolean)]).toEqual([["t1", "t2"], [true]]);
+
+    server.refusals.push(401);
+    held.release();
+    await pass(1);
+    expect([server.tokens, asked.filter(Boolean)]).toEqual([["t1", "t2", "t1", "t2"], [true]]);
+    expect(feed.connection()).toMatchObject({ state: "open", error: null });
+  });
+
+  test("that runs() is refused with late is not renewed for it", async () => {
+    const held = holding("/runs?");
+    const feed = server.client({ getToken: keeper(), fetch: held.fetch });
+    const listed = feed.runs();
+    server.refusals.push(401);
+    feed.run("r1").subscribe({});
+    await pass(1);
+    server.refusals.push(401);
+    held.release();
+    await listed;
+
+    expect([server.tokens, asked.filter(Boolean)]).toEqual([["t1", "t2", "t1", "t2"], [true]]);
+  });
+
+  test("that was sent on the open socket is the one that its end is about, and another is asked for", async () => {
+    const feed = await watching(keeper());
+    server.last.say(EXPIRING);
+    await pass();
+    server.last.say({ control: true, type: "authenticated", expires_at: 4600 });
+    server.last.shut(4401, "token_expired");
+    await pass(500);
+
+    expect([server.last.protocols[1], asked.filter(Boolean)]).toEqual(["bearer.t3", [true, true]]);
+    expect(feed.connection()).toMatchObject({ state: "open", error: null });
+  });
 });
+
+/** The server's fetch, by which the first request for a path that has this in it waits until it is released. */
+function holding(part: string): { fetch: typeof fetch; release: () => void } {
+  const { promise, resolve } = deferred();
+  let held = false;
+  const call = async (input: string, init: RequestInit): Promise<Response> => {
+    if (!held && input.includes(part)) {
+      held = true;
+      await promise;
+    }
+    return server.fetch(input, init);
+  };
+  return { fetch: call as typeof fetch, release: resolve };
+}

@@ -1,11 +1,13 @@
 /** One user's page: the client, and what is known of the feed, the runs and the connection. */
 import { Runfeed } from "../../js/src/client.js";
 import type { RunEvent } from "../../js/src/protocol.js";
+import type { Access } from "./access.js";
 import { Frames } from "./model/frames.js";
 import { Lag } from "./model/lag.js";
 import { type Origin, Origins } from "./model/origins.js";
 import { Seqs } from "./model/seqs.js";
 import { Strip } from "./model/strip.js";
+import { wantsToken } from "./model/trouble.js";
 import { Wire } from "./model/wire.js";
 import { Shelf } from "./shelf.js";
 import { Tap } from "./tap.js";
@@ -15,6 +17,9 @@ const CLOCKS_AGREE = 2_000; // ms: `Date` has whole seconds, and an answer takes
 export class Session {
   readonly username: string;
   readonly client: Runfeed;
+  readonly access: Access;
+  /** It began with a token. The client brings it, and the ones after it. */
+  readonly proves: boolean;
   readonly frames = new Frames();
   readonly shelf: Shelf;
   readonly lag = new Lag();
@@ -36,11 +41,19 @@ export class Session {
   #brought = 0; // by polls, since the connection last changed
   #stop: (() => void)[] = [];
 
-  constructor(username: string) {
+  constructor(username: string, access: Access) {
     this.username = username;
+    this.access = access;
+    this.proves = access.token !== null;
     const tap = new Tap(this.frames, this.#origins);
-    this.client = new Runfeed({ username, WebSocket: tap.socket(), fetch: tap.fetch });
-    this.shelf = new Shelf(this.client, this.#tell);
+    const getToken = this.proves ? { getToken: access.get } : {};
+    this.client = new Runfeed({ username, WebSocket: tap.socket(), fetch: tap.fetch, ...getToken });
+    this.shelf = new Shelf(this.client, this.#listed, access.about.runs === null);
+  }
+
+  /** Only some of the user's runs are shown: there is no list of them, and the feed's ids have holes. */
+  get partial(): boolean {
+    return this.access.about.runs !== null;
   }
 
   start(): void {
@@ -80,6 +93,15 @@ export class Session {
     this.#tell(true);
   }
 
+  /** A GET of the API. */
+  async ask(path: string, signal: AbortSignal): Promise<Response> {
+    const token = this.proves ? await this.access.get({ renew: false }) : null;
+    const headers: HeadersInit = token === null ? {} : { Authorization: `Bearer ${token}` };
+    const response = await fetch(`api/v1/${path}`, { headers, signal, cache: "no-store" });
+    if (response.status === 401) this.access.refused(token);
+    return response;
+  }
+
   /** Calls back when something is another; urgent: somebody waits to see it. */
   subscribe = (listener: (urgent: boolean) => void): (() => void) => {
     this.#listeners.add(listener);
@@ -90,6 +112,15 @@ export class Session {
     this.version += 1;
     for (const each of this.#listeners) each(urgent);
   };
+
+  #listed = (): void => {
+    if (this.shelf.error !== null && wantsToken(this.shelf.error)) this.access.refused(this.#token);
+    this.#tell();
+  };
+
+  get #token(): string | null {
+    return this.proves ? this.access.token : null;
+  }
 
   #event = (event: RunEvent): void => {
     const now = Date.now();
@@ -118,6 +149,7 @@ export class Session {
     if (this.wire.lostAt !== null && was === null) this.#pollsAtLoss = connection.polls;
     if (was !== null && open) this.back = true;
     this.polledSince = open ? 0 : connection.polls - this.#pollsAtLoss;
+    if (connection.error !== null && wantsToken(connection.error)) this.access.failed(this.#token);
     this.#tell(was !== this.wire.lostAt);
   };
 

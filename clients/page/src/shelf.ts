@@ -3,6 +3,7 @@ import type { Runfeed, RunInfo } from "../../js/src/client.js";
 import { type RunEvent, RunfeedError } from "../../js/src/protocol.js";
 import { Asking, pause } from "./model/asking.js";
 import { RunList, type Wish } from "./model/runlist.js";
+import { isRefused } from "./model/trouble.js";
 
 const PAGE = 50;
 const UNKNOWN = 300; // ms: runs of which an event came, and nothing else is known
@@ -24,6 +25,7 @@ export class Shelf {
   #wish: Wish = "all";
   readonly #client: Runfeed;
   readonly #tell: () => void;
+  readonly #lists: boolean;
   readonly #pages = new Map<Wish, Page>();
   readonly #asking = new Asking(() => void this.#first(), () => document.hidden);
   #asked = 0;
@@ -31,9 +33,11 @@ export class Shelf {
   #life = 0;
   #streams = false;
 
-  constructor(client: Runfeed, tell: () => void) {
+  /** lists: there may be asked for a list at all. */
+  constructor(client: Runfeed, tell: () => void, lists: boolean) {
     this.#client = client;
     this.#tell = tell;
+    this.#lists = lists;
   }
 
   start(): () => void {
@@ -96,6 +100,7 @@ export class Shelf {
 
   /** The first page: what is newest. */
   async #first(): Promise<void> {
+    if (!this.#lists) return;
     this.#asked = Date.now();
     const wishes = new Set<Wish>(["all", this.#wish]);
     const guesses = this.list.guesses;
@@ -106,6 +111,7 @@ export class Shelf {
   }
 
   #later(): void {
+    if (this.error !== null && isRefused(this.error)) return; // asking again changes nothing
     const wait = pause(this.#failures, this.#streams);
     if (wait !== null) this.#asking.in(wait);
   }

@@ -151,9 +151,15 @@ describe("what is said of the connection", () => {
     const said = new Set<string>();
     for (const cut of [true, false]) for (const polled of [true, false]) for (const back of [true, false]) {
       for (const [transport, state] of [["websocket", "open"], ["sse", "open"], ["poll", "waiting"], ["none", "connecting"]] as const) {
-        said.add(story({ cut, transport, state, polled, back }));
+        said.add(story({ cut, transport, state, polled, back, waits: false }));
       }
     }
     expect(said.size).toBe(7);
+  });
+
+  it("says that a token is waited for, while nothing is open", () => {
+    const now = { cut: false, polled: false, back: false, waits: true, transport: "none" } as const;
+    expect(story({ ...now, state: "waiting" })).toMatch(/waits for a token/);
+    expect(story({ ...now, state: "open" })).toBe(story({ ...now, state: "open", waits: false }));
   });
 });

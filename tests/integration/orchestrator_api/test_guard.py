@@ -169,7 +169,7 @@ async def test_health_tells_the_mode(api: Api, migrated_database_url: str, redis
         async with world.api.session.get(f"http://127.0.0.1:{world.api.service.admin_port}/healthz") as response:
             assert await response.json() == {"status": "ok", "auth": "jwt"}
         assert await world.api.metric("orchestrator_auth_insecure") == 0
-        assert (await world.api.get("/"))[0] == 404  # the page, which asks for no token
+        assert (await world.api.get("/"))[0] == 404  # the page: off where there is a key
 
 
 @pytest.mark.asyncio(loop_scope="function")

@@ -1,7 +1,9 @@
 """The live page over real HTTP: its files, their headers, and the address without one."""
 
+import base64
 import gzip
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +151,35 @@ async def test_switched_off(api: Api) -> None:
     """With PAGE=off there is no page: 404 as for any unknown path."""
     async with served(replace(api.settings, page=False)) as other:
         await nothing_there(other)
+        for accept in ("*/*", "application/json", "text/html;q=0", "text/*", "text/htmlx"):
+            assert_refused(await get(other, "/", f"Accept: {accept}"), 404, "path", "path_unknown")
+
+
+async def test_switched_off_in_a_browser(api: Api) -> None:
+    """With PAGE=off who opens the address reads that, and where the API is described; there are no scripts."""
+    accept = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    async with served(replace(api.settings, page=False)) as other:
+        said = await get(other, "/", accept)
+        (head,) = answers(await send(other.service.port, request("HEAD", "/", accept)), head=True)
+        again = await get(other, "/", accept, f"If-None-Match: {said.headers['etag']}")
+        text = said.body.decode()
+        for link in ("api/v1/docs", "api/v1/openapi.json"):
+            assert f'href="{link}"' in text
+            assert (await get(other, f"/{link}")).status == 200
+
+    assert (said.status, head.status, again.status) == (200, 200, 304)
+    assert without_date(head) == without_date(said)
+    assert said.headers["content-type"] == "text/html; charset=utf-8"
+    assert said.headers["vary"] == again.headers["vary"] == "Origin, Accept, Accept-Encoding"
+    assert "PAGE" in text
+    assert "<script" not in text
+    (style,) = re.findall("<style>(.*?)</style>", text)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert said.headers["content-security-policy"] == (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    assert said.headers["referrer-policy"] == "no-referrer"
 
 
 async def test_not_built(api: Api, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:

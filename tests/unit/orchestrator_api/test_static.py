@@ -84,14 +84,35 @@ def test_directory_within(tmp_path: Path) -> None:
 
 
 def test_not_built(tmp_path: Path) -> None:
-    """Without an index there is no page and no route, whether its directory is there or not."""
+    """Without an index there is no route, whether its directory is there or not; off, there is the address alone."""
     (tmp_path / "app.js").write_text("1;")
 
-    assert live_page.calls(tmp_path) == live_page.calls(tmp_path / "none") == live_page.calls(None) == []
+    assert live_page.calls(tmp_path) == live_page.calls(tmp_path / "none") == []
+    assert [(method, path) for method, path, _, _ in live_page.calls(None)] == [("GET", "/")]
     assert [(method, path) for method, path, _, _ in live_page.calls(page(tmp_path))] == [
         ("GET", "/"),
         ("GET", "/page/{name}"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("text/html", True),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", True),
+        ("application/json, TEXT/HTML ; level=1; q=0.4", True),
+        ("", False),
+        ("*/*", False),
+        ("text/*", False),
+        ("application/json", False),
+        ("text/html-x", False),
+        ("text/html;q=0", False),
+        ("text/html; level=1; q=0.000", False),
+    ],
+)
+def test_takes_html(header: str, expected: bool) -> None:
+    """Only who names HTML, and not at a weight of 0, is shown a document where the page is off."""
+    assert live_page.takes_html(header) is expected
 
 
 async def test_packed_where_it_saves() -> None:

@@ -26,14 +26,19 @@ export class Seqs {
     return this.missing === 0 && this.repeated === 0;
   }
 
+  /** The first and the last: `1..34`. */
+  get range(): string {
+    if (this.last === null) return "none yet";
+    return this.first === this.last ? String(this.last) : `${this.first}..${this.last}`;
+  }
+
   /** In words: `1..34, no hole`. */
   toString(): string {
-    if (this.last === null) return "none yet";
-    const range = this.first === this.last ? String(this.last) : `${this.first}..${this.last}`;
+    if (this.last === null) return this.range;
     const wrong = [
       this.missing > 0 ? `${this.missing} missing` : "",
       this.repeated > 0 ? `${this.repeated} repeated` : "",
     ].filter((each) => each !== "");
-    return `${range}, ${wrong.length > 0 ? wrong.join(", ") : "no hole"}`;
+    return `${this.range}, ${wrong.length > 0 ? wrong.join(", ") : "no hole"}`;
   }
 }

@@ -65,10 +65,13 @@ export interface Now {
   readonly polled: boolean;
   /** It was cut, and is back since. */
   readonly back: boolean;
+  /** For a token. */
+  readonly waits: boolean;
 }
 
 /** What happens now, for somebody who looks on. */
-export function story({ cut, transport, state, polled, back }: Now): string {
+export function story({ cut, transport, state, polled, back, waits }: Now): string {
+  if (waits && state !== "open") return "The page waits for a token, and asks for nothing meanwhile.";
   if (cut && !polled) return "The socket is cut. After 4 s without a word the page asks the API instead.";
   if (cut) return "Polling. Each answer brings all that came since the last one, in order: late, but nothing is missing.";
   if (state !== "open" && polled) return "No stream can be opened now. The page polls, and tries again by itself.";

@@ -2,9 +2,10 @@
 import { memo } from "preact/compat";
 import { useConnection } from "../../../js/src/react.js";
 import type { Connection as State } from "../../../js/src/client.js";
-import { count, lag, moment } from "../model/format.js";
+import { forgetToken } from "../access.js";
+import { count, lag, many, moment } from "../model/format.js";
 import { KIND, story } from "../model/wire.js";
-import { useSession, useTicker } from "./hooks.js";
+import { useAccess, useSession, useTicker } from "./hooks.js";
 import { Fact } from "./parts.js";
 import { Schematic } from "./schematic.js";
 import { Spark } from "./spark.js";
@@ -28,6 +29,7 @@ export function Connection({ shown, close }: { shown: boolean; close: () => void
       </div>
       <Now transport={transport} state={state} retryAt={retryAt} error={error} />
       <Figures />
+      <Held />
       <Log />
     </aside>
   );
@@ -38,23 +40,25 @@ type How = Pick<State, "transport" | "state" | "retryAt" | "error">;
 /** Drawn anew when the way is another, not with each event. */
 const Now = memo(function Now({ transport, state, retryAt, error }: How) {
   const session = useSession(PACE);
-  const { cut, back, ids } = session;
+  const waits = useAccess().wants !== null;
+  const { cut, back, ids, partial } = session;
+  const fine = ids.whole || (partial && ids.repeated === 0);
   return (
     <>
       <Schematic transport={transport} cut={cut} state={state} />
       <p class="now">
         <strong>{KIND[transport]}</strong>
-        <span>{state}</span>
-        {retryAt !== null && <Countdown to={retryAt} />}
+        <span>{waits && state !== "open" ? "waits for a token" : state}</span>
+        {retryAt !== null && !waits && <Countdown to={retryAt} />}
       </p>
       <div class="cut" data-cut={cut}>
         <button type="button" role="switch" aria-checked={cut} class="switch" data-cut-switch onClick={() => session.setCut(!cut)}>
           <span class="switch-track" aria-hidden="true"><span /></span>
           <span>Cut my socket</span>
         </button>
-        <p class="story" data-story>{story({ cut, transport, state, polled: session.polledSince > 0, back })}</p>
-        <p class={ids.whole ? "proof" : "proof trouble"} data-ids={ids.whole ? "whole" : "broken"}>
-          Ids that came here: <span class="mono">{ids.toString()}</span>
+        <p class="story" data-story>{story({ cut, transport, state, polled: session.polledSince > 0, back, waits })}</p>
+        <p class={fine ? "proof" : "proof trouble"} data-ids={fine ? "whole" : "broken"}>
+          Ids that came here: <span class="mono">{partial ? `${ids.range}, of some runs` : ids.toString()}</span>
         </p>
         {error !== null && <p class="story trouble">{error.message}</p>}
       </div>
@@ -81,6 +85,22 @@ function Figures() {
       <Spark values={late.values} version={version} />
       {skew !== 0 && <p class="proof">Your clock and the server's are {lag(Math.abs(skew))} apart: lags are off by that.</p>}
     </>
+  );
+}
+
+/** The token in use, and the way to be rid of it. */
+function Held() {
+  const access = useAccess();
+  const { user, runs, until } = access.about;
+  if (access.token === null) return null;
+  return (
+    <section class="held" aria-label="Token" data-held>
+      <p class="proof">
+        Token of <strong class="mono">{user ?? "nobody known"}</strong>{runs === null ? "" : `, for ${many(runs.length, "run")}`}
+        {until !== null && `, until ${moment(until, Date.now() / 1000)}`}
+      </p>
+      <button type="button" data-forget onClick={() => forgetToken(access)}>Forget the token</button>
+    </section>
   );
 }
 

@@ -1,10 +1,21 @@
 /** What the components share. */
 import { createContext } from "preact";
 import { useContext, useEffect, useRef, useState } from "preact/hooks";
+import type { Access } from "../access.js";
 import { parseRoute, type Route } from "../model/route.js";
 import type { Session } from "../session.js";
 
 export const SessionContext = createContext<Session | null>(null);
+export const AccessContext = createContext<Access | null>(null);
+
+/** The page's token, and whether one is wanted; the component is drawn anew when that is another. */
+export function useAccess(): Access {
+  const access = useContext(AccessContext);
+  if (access === null) throw new Error("there is no access here");
+  const [, again] = useState(0);
+  useEffect(() => access.subscribe(() => again((n) => n + 1)), [access]);
+  return access;
+}
 
 /** The session; the component is drawn anew when something in it is another, every so many ms at most. */
 export function useSession(ms = 0): Session {

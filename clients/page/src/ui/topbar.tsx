@@ -44,11 +44,15 @@ function Chip({ shown, toggle }: { shown: boolean; toggle: () => void }) {
   return (
     <button
       type="button" class="chip" aria-expanded={shown} aria-controls="connection" data-transport={transport} data-state={state}
-      aria-label={`Connection: ${KIND[transport]}, ${state}`} onClick={toggle}
+      aria-label={`Connection: ${KIND[transport]}, ${state}. ${shown ? "Close" : "Open"} the panel with the switch that cuts the socket`}
+      title={`${shown ? "Close" : "Open"} the connection panel`} onClick={toggle}
     >
       <span class="lamp" aria-hidden="true" />
-      <span>{KIND[transport]}</span>
-      <ChipLag />
+      <span class="chip-words">
+        <span class="chip-what">Connection</span>
+        <span>{KIND[transport]} <ChipLag /></span>
+      </span>
+      <svg class="chip-more" viewBox="0 0 10 6" width="10" height="6" aria-hidden="true"><path d="M1 1l4 4 4-4" /></svg>
     </button>
   );
 }

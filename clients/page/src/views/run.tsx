@@ -3,9 +3,11 @@ import { useEffect, useState } from "preact/hooks";
 import { runHref, userHref } from "../model/route.js";
 import { ALL, type Wanted } from "../model/filter.js";
 import type { RunInfo } from "../../../js/src/client.js";
+import type { RunfeedError } from "../../../js/src/protocol.js";
 import type { RunState } from "../../../js/src/react.js";
 import { percent } from "../model/format.js";
 import type { RunModel } from "../model/run.js";
+import { isRefused, wantsToken, wordsOf } from "../model/trouble.js";
 import { KIND } from "../model/wire.js";
 import { useMedia, useQuietSession, useSteady } from "../ui/hooks.js";
 import { Live } from "../ui/live.js";
@@ -42,7 +44,7 @@ export function RunView({ run }: { run: string }) {
   return (
     <div class="run" data-run={run} data-status={state.status} data-events={state.events.length} data-loaded={state.loaded}>
       <RunHead run={run} state={state} model={model} info={info} unknown={unknown} />
-      {unknown ? <Unknown user={session.username} run={run} /> : <Trouble state={state} away={away && owner === "wait"} />}
+      {unknown ? <Unknown user={session.username} run={run} proves={session.proves} /> : <Trouble state={state} away={owner === "wait" ? away : null} />}
       {(!stacked || tab === "steps") && !unknown && <Steps model={model} lane={look.wanted.lane} show={showLane} whole={stacked} />}
       {!unknown && (
         <Tabs tab={tab} choose={choose} stacked={stacked} model={model}>
@@ -79,13 +81,14 @@ function Foreign({ run, info, state, model }: { run: string; info: RunInfo; stat
   );
 }
 
-function Unknown({ user, run }: { user: string; run: string }) {
+/** proves: of another's run, and of one that the token does not show, the API says the same. */
+function Unknown({ user, run, proves }: { user: string; run: string; proves: boolean }) {
   return (
     <div class="unknown" data-unknown>
       <div class="thread broken" aria-hidden="true" />
-      <h2>Nobody has made this run</h2>
+      <h2>{proves ? "No such run for this token" : "Nobody has made this run"}</h2>
       <p class="lead">
-        The API knows no run <strong class="mono">{run}</strong>. If it is about to be made for {user}, stay: it appears here with
+        The API {proves ? "shows this token" : "knows"} no run <strong class="mono">{run}</strong>. If it is about to be made for {user}, stay: it appears here with
         its first event.
       </p>
       <p><a href={userHref(user)}>The runs of {user}</a></p>
@@ -93,10 +96,10 @@ function Unknown({ user, run }: { user: string; run: string }) {
   );
 }
 
-function Trouble({ state, away }: { state: RunState; away: boolean }) {
+function Trouble({ state, away }: { state: RunState; away: RunfeedError | null }) {
   const { error, events } = state;
+  const wrong = error?.code === "run_unknown" ? away : (error ?? away);
+  if (wrong === null || wantsToken(wrong)) return null; // a token is asked for
   const before = events.length > 0 ? " What you see is from before; it goes on by itself." : " It is asked again by itself.";
-  if (away || error?.code === "unreachable") return <Notice kind="trouble">The API does not answer.{before}</Notice>;
-  if (error === null || error.code === "run_unknown") return null;
-  return <Notice kind="trouble">{`${error.message}${error.status >= 500 ? before : ""}`}</Notice>;
+  return <Notice kind="trouble">{`${wordsOf(wrong)}${isRefused(wrong) ? "" : before}`}</Notice>;
 }

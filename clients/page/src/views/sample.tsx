@@ -5,7 +5,7 @@ import { playSample } from "../player.js";
 import { useQuietSession } from "../ui/hooks.js";
 
 export function Sample({ quiet }: { quiet?: boolean }) {
-  const { username } = useQuietSession();
+  const { username, proves } = useQuietSession();
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string | null>(null);
   const play = async (): Promise<void> => {
@@ -18,6 +18,7 @@ export function Sample({ quiet }: { quiet?: boolean }) {
       setBusy(false);
     }
   };
+  if (proves) return null; // reporting needs an API key, which no watcher has
   return (
     <div class="sample">
       <button type="button" class={quiet ? "" : "main"} disabled={busy} data-sample onClick={() => void play()}>Play a sample run</button>

@@ -1,8 +1,10 @@
 /** A user's runs, newest first. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { many } from "../model/format.js";
+import { runHref } from "../model/route.js";
 import { Rows } from "../model/rows.js";
 import type { Wish } from "../model/runlist.js";
+import { isRefused, wantsToken, wordsOf } from "../model/trouble.js";
 import type { Session } from "../session.js";
 import { NARROW, useMedia, useSession, useTicker } from "../ui/hooks.js";
 import { Live } from "../ui/live.js";
@@ -21,6 +23,7 @@ export function UserView() {
   const { shelf, username } = session;
   const [wish, setWish] = useState<Wish>("all");
   useEffect(() => shelf.want(wish), [wish]);
+  if (session.partial) return <SomeRuns username={username} runs={session.access.about.runs ?? []} />;
   const page = shelf.page(wish);
   const empty = wish === "all" && shelf.list.size === 0 && page.cursor !== undefined;
   return (
@@ -40,12 +43,30 @@ export function UserView() {
   );
 }
 
+/** A token for some runs: the API lists none, so those that it names stand here. */
+function SomeRuns({ username, runs }: { username: string; runs: readonly string[] }) {
+  return (
+    <div class="user">
+      <header class="user-head">
+        <h1><span class="faint">Some runs of</span> <span class="mono name">{username}</span></h1>
+      </header>
+      <div class="some" data-some={runs.length}>
+        <p class="lead">The token shows {many(runs.length, "run")}, and no list of the others.</p>
+        <ul>
+          {runs.map((run) => <li key={run}><a class="mono" href={runHref(username, run)} data-some-run={run}>{run}</a></li>)}
+        </ul>
+      </div>
+    </div>
+  );
+}
+
 function Away({ session }: { session: Session }) {
   const { error, list } = session.shelf;
+  if (error === null || wantsToken(error)) return null; // a token is asked for
+  const again = isRefused(error) ? "" : " This page tries again by itself.";
   return (
     <Notice kind="trouble">
-      {error?.code === "unreachable" ? "The API does not answer." : `The API: ${error?.message}`}
-      {list.size > 0 ? " What you see is from before; this page tries again by itself." : " This page tries again by itself."}{" "}
+      {wordsOf(error)}{list.size > 0 ? " What you see is from before." : ""}{again}{" "}
       <button type="button" class="link" onClick={() => session.shelf.retry()}>Try now</button>
     </Notice>
   );

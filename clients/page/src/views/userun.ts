@@ -1,11 +1,13 @@
 /** One run, as the run's view needs it: the library's hook, and the model that follows it. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { RunInfo } from "../../../js/src/client.js";
-import { parseObject } from "../../../js/src/protocol.js";
+import { parseObject, RunfeedError } from "../../../js/src/protocol.js";
 import { type RunState, useRunEvents } from "../../../js/src/react.js";
 import { type Filter, isAll } from "../model/filter.js";
 import { type Owner, ownerOf } from "../model/owner.js";
 import { RunModel } from "../model/run.js";
+import { isRefused, wantsToken } from "../model/trouble.js";
+import type { Session } from "../session.js";
 import { useQuietSession } from "../ui/hooks.js";
 
 const AT_ONCE = 1_000; // events taken in a frame
@@ -17,15 +19,16 @@ export interface Seen {
   readonly model: RunModel;
   readonly info: RunInfo | null;
   readonly owner: Owner;
-  /** The API does not say whose it is. */
-  readonly away: boolean;
+  /** Why the API does not say whose it is. */
+  readonly away: RunfeedError | null;
 }
 
 /** The run's state, and its model caught up with it, a part at a time. Another user's run is not watched. */
 export function useRun(run: string): Seen {
-  const { username, shelf } = useQuietSession();
+  const session = useQuietSession();
+  const { username, shelf } = session;
   const [begun, begin] = useState(false);
-  const { said, away } = useInfo(run, begun);
+  const { said, away } = useInfo(session, run, begun);
   const owner = ownerOf(username, said, shelf.list.get(run) !== undefined);
   const state = useRunEvents(owner === "ours" ? run : null);
   const model = useMemo(() => new RunModel(), [run]);
@@ -42,22 +45,23 @@ export function useRun(run: string): Seen {
 
 interface Answer {
   readonly said: RunInfo | null | undefined;
-  readonly away: boolean;
+  readonly away: RunfeedError | null;
 }
 
 /** What the API says of the run beside its events: whose it is, which workflow. Asked until it answers; of a run that it
     does not know once more when that has begun. */
-function useInfo(run: string, begun: boolean): Answer {
-  const [answer, setAnswer] = useState<Answer>({ said: undefined, away: false });
+function useInfo(session: Session, run: string, begun: boolean): Answer {
+  const [answer, setAnswer] = useState<Answer>({ said: undefined, away: null });
   useEffect(() => {
     if (answer.said) return undefined;
     const stop = new AbortController();
     let timer: ReturnType<typeof setTimeout>;
     const ask = async (): Promise<void> => {
-      const said = await readInfo(run, stop.signal);
+      const said = await readInfo(session, run, stop.signal);
       if (stop.signal.aborted) return;
-      setAnswer((known) => (said === undefined ? { said: known.said, away: true } : { said, away: false }));
-      if (said === undefined) timer = setTimeout(() => void ask(), AGAIN);
+      const away = said instanceof RunfeedError ? said : null;
+      setAnswer((known) => (said instanceof RunfeedError ? { said: known.said, away } : { said, away: null }));
+      if (away !== null && (!isRefused(away) || (wantsToken(away) && session.proves))) timer = setTimeout(() => void ask(), AGAIN);
     };
     void ask();
     return () => {
@@ -68,15 +72,16 @@ function useInfo(run: string, begun: boolean): Answer {
   return answer;
 }
 
-/** null: there is no such run; undefined: no answer. */
-async function readInfo(run: string, signal: AbortSignal): Promise<RunInfo | null | undefined> {
+/** null: there is no such run. */
+async function readInfo(session: Session, run: string, signal: AbortSignal): Promise<RunInfo | null | RunfeedError> {
   try {
-    const response = await fetch(`api/v1/runs/${run}`, { signal, cache: "no-store" });
+    const response = await session.ask(`runs/${run}`, signal);
     const said = parseObject(await response.text());
     if (response.ok && said !== null) return said as unknown as RunInfo;
-    return response.status === 404 ? null : undefined;
+    if (response.status === 404) return null;
+    return new RunfeedError(String(said?.["code"] ?? "http"), String(said?.["detail"] ?? "no JSON"), response.status);
   } catch {
-    return undefined;
+    return new RunfeedError("unreachable", "no answer");
   }
 }
 
