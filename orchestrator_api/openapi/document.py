@@ -8,7 +8,7 @@ from orchestrator_api.openapi.parts import HEADERS, PARAMETERS, PREFLIGHT
 from orchestrator_api.openapi.schemas import Schema
 
 ABOUT = """
-Runs, their events, and who may read them. A worker makes a run and appends events to it; whoever watches reads the
+A worker makes a run and appends events to it; whoever watches reads the
 history here, and what happens now from the hub's sockets (`GET /api/v1/config` says where that is).
 
 **Who may.** A service with keys wants `Authorization: Bearer` with a token (a JWT: its user reads what is theirs and
