@@ -37,6 +37,8 @@ class Rule:
         return f"a user's token or {key}" if self.users else key
 
 
+NO_RUN = ""  # the name of none
+
 OPEN = Rule()
 WRITES = Rule(keys=frozenset({"write"}))
 READS = Rule(users=True, keys=frozenset({"read", "hub"}))
@@ -68,7 +70,8 @@ class Caller:
     def runs_within(self, run_ids: list[str]) -> list[str]:
         """Returns the runs of a user that are meant by naming these, or none: again none for all of them.
 
-        Raises Forbidden when one of them is not for the caller, or all are meant and are not.
+        To a user another run is as one that is not there: it is left out. A key must be right about its scope: raises
+        Forbidden when one of them is out of it, or all are meant and are not in it.
         """
         raise Forbidden("run_id", "is not for this caller")
 
@@ -136,13 +139,11 @@ class User(Caller):
             raise Forbidden("username", "must be the token's own, or left out")
 
     def runs_within(self, run_ids: list[str]) -> list[str]:
-        """Returns them; the token's when none is named."""
+        """Returns those that the token shows; all of these when none is named."""
         runs = self.principal.runs
         if runs is None:
             return run_ids
-        if not runs.issuperset(run_ids):
-            raise Forbidden("run_id", "is not among the token's run_ids")
-        return run_ids or sorted(runs)
+        return [run_id for run_id in run_ids if run_id in runs] or ([NO_RUN] if run_ids else sorted(runs))
 
     @property
     def partial(self) -> bool:

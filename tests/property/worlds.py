@@ -65,10 +65,14 @@ class World:
             self._append(self.chance.choice(self.open), END if self.chance.random() < 0.02 else "step")
 
     def widen(self) -> None:
-        """The token shows all runs from now on. The stream that is open does not; who watches what it hid, leaves."""
-        for key in [key for key in self.given if key not in self.shown]:
-            self.leave(key)
+        """The token shows all runs from now on. The stream that is open does not; a hub that knows of it says so.
+
+        What the feed's watcher was not shown is not shown later: only runs have a beginning.
+        """
+        self.leave(FEED)
         self.shown = set(self.names)
+        if self.wire is not None and self.partial and self.speaks:
+            self.wire.append({"control": True, "type": "authenticated", "expires_at": 0, "wider": True})
 
     def finish(self) -> None:
         """Ends all runs."""

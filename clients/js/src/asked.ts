@@ -2,6 +2,10 @@
 import type { Action, Request } from "./actions.js";
 import type { Subscription } from "./subscription.js";
 
+export const LOADS = 4; // histories read at a time
+export const LOAD_EVENTS = 2_000; // events in a page of history: some 500 KB, read without a pause that shows
+export const POLL_EVENTS = 1_000;
+
 export interface Asked {
   readonly request: Request;
   /** Whose history it reads; null: a poll. */
@@ -53,8 +57,8 @@ export class Requests {
     return asked;
   }
 
-  /** Whatever is answered to these is of no interest any more; without a subscription: to all. */
-  forget(subscription?: Subscription): void {
+  /** Whatever is answered to this one is of no interest any more; null: to the poll; neither: to all. */
+  forget(subscription?: Subscription | null): void {
     for (const [id, asked] of this.#asked) {
       if (subscription === undefined || asked.subscription === subscription) this.#asked.delete(id);
     }

@@ -4,6 +4,7 @@
  */
 import { type Cause, CLOSE_CODES, type Comeback, type Stream } from "./protocol.js";
 
+export const START = 500; // ms for the first history, which says where the stream is to begin
 const FIRST_WAIT = 500; // ms: the ceiling of the first random wait; it doubles
 const LONGEST_WAIT = 30_000; // ms
 const OPEN_WITHIN = 10_000; // ms for a stream to open; the hub itself gives up on its history after 1 s
@@ -123,7 +124,7 @@ export class Link {
     const asked = this.told ?? retryIn(reason);
     if (this.state === "connecting" && asked === null) this.#failures += 1; // who asks us to wait was reached
     this.#wait(now + (asked ?? backoff(this.#tries, chance)));
-    this.#tries += 1;
+    if (asked !== 0) this.#tries += 1; // else it was to be opened anew, and nothing failed
     return CLOSE_CODES[code] ?? "resume";
   }
 

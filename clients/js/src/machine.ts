@@ -6,8 +6,8 @@
  * subscription reads its history once, up to where the stream is, and is then given every event once and in order.
  */
 import { type Action, type Answer, errorOf, placeOf, type Request } from "./actions.js";
-import { type Asked, Requests } from "./asked.js";
-import { backoff, Link } from "./link.js";
+import { type Asked, LOAD_EVENTS, LOADS, POLL_EVENTS, Requests } from "./asked.js";
+import { backoff, Link, START } from "./link.js";
 import { HOLE, Order } from "./order.js";
 import { Pace } from "./pace.js";
 import { CLOSED, mayFilter, parseObject, RunfeedError } from "./protocol.js";
@@ -16,10 +16,6 @@ import { Renewal } from "./renewal.js";
 import { FEED, Subscription } from "./subscription.js";
 import { Watchers } from "./watchers.js";
 
-const START = 500; // ms for the first history, which says where the stream is to begin
-const LOADS = 4; // histories read at a time
-const LOAD_EVENTS = 2_000; // events in a page of history: some 500 KB, read without a pause that shows
-const POLL_EVENTS = 1_000;
 
 export interface MachineOptions {
   /** ms of silence before a poll. */
@@ -299,8 +295,7 @@ export class Machine {
     }
     if (refused) return;
     this.#actions.push({ do: "problem", to: subscription.key, error });
-    // A run that nobody knows yet has no history: what it will have comes by the stream and the polls.
-    if (status === 404 && this.cursor !== null) return this.#watchers.complete(subscription, subscription.needs, null);
+    if (status === 404 && this.cursor !== null) return this.#watchers.missing(subscription, this.#pace.due);
     const after = status === 404 ? this.#pace.due - now : backoff(1 + subscription.failures++, this.#random());
     subscription.due = now + Math.max(after, wait, 1);
   }
@@ -310,7 +305,10 @@ export class Machine {
   tick(now: number): void {
     if (this.failed !== null) return;
     if (this.link.isDead(now)) this.#lost(now, 4410, "");
-    if (this.#order.partial && this.#wider) this.#lost(now, 1001, "retry in 0 ms"); // for one that shows all there is
+    if (this.#order.partial && this.#wider) {
+      this.#requests.forget(null); // a poll of before knows less
+      this.#lost(now, 1001, "retry in 0 ms"); // for one that shows all there is
+    }
     if (this.link.state === "waiting" && this.link.due !== null && now >= this.#connectAt()) this.#connect(now);
     if (this.#mayPoll()) {
       if (now >= (this.#order.holeAt ?? Infinity)) this.#poll("ws_gap");
@@ -333,6 +331,7 @@ export class Machine {
     this.#anywhere = after === null;
     this.#order.partial = this.#wider = false;
     this.#renewal.connects();
+    this.#watchers.again(now, this.cursor ?? 0);
     this.#actions.push({ do: "connect", kind: this.link.connect(now), after, epoch: after === null ? null : this.epoch });
   }
 

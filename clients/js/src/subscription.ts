@@ -23,11 +23,14 @@ export class Subscription {
   ended = false;
   /** Its numbering is another, and that is told once it is known where it goes on. */
   untold = false;
+  /** Its history was not to be had: it may have none yet, or none that the token of then showed. */
+  missing = false;
+  #start: number | null;
   #waiting: RunEvent[] = [];
 
   constructor(key: string, position: number | null, needs: number, due: number) {
     this.key = key;
-    this.position = position;
+    this.position = this.#start = position;
     this.needs = needs;
     this.due = due;
   }
@@ -41,6 +44,8 @@ export class Subscription {
     if (event.type in TERMINAL && this.key !== FEED) this.ended = true;
     const id = event.id;
     if (typeof id !== "number") return true;
+    if (event.seq === 1) this.missing = false;
+    else this.again(id); // there is a history before it
     if (this.position !== null && id <= this.position) return false;
     if (!this.loaded) {
       this.#wait(event, id);
@@ -76,9 +81,18 @@ export class Subscription {
     this.due = due;
   }
 
+  /** What was missing is to be read from where it begins, to this id at least: it may be there by now. */
+  again(needs: number): void {
+    if (!this.missing) return;
+    this.missing = false;
+    this.position = this.#start;
+    this.reload(needs, this.due);
+  }
+
   /** Everything it was given is void. It begins anew: a run at its beginning, the feed behind the head. */
   reset(head: number | null, now: number): void {
-    this.position = this.key === FEED ? head : 0;
+    this.position = this.#start = this.key === FEED ? head : 0;
+    this.missing = false;
     this.untold = this.position === null;
     this.loaded = this.key === FEED && head !== null;
     this.needs = head ?? 0;

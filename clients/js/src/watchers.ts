@@ -61,6 +61,25 @@ export class Watchers {
     this.#act({ do: "loaded", to: to.key, status });
   }
 
+  /**
+   * There is no history, or none for us: what there will be comes by the stream and the polls. due: when it is asked for
+   * again, if something has come already.
+   */
+  missing(to: Subscription, due: number): void {
+    to.missing = to.key !== FEED;
+    to.due = due;
+    this.complete(to, to.needs, null);
+    if (to.missing) to.due = 0; // else at once
+  }
+
+  /** A stream is opened, with a token that may show more than the one before: what was missing may be there. */
+  again(now: number, needs: number): void {
+    for (const each of this.#all.values()) {
+      if (each.missing) each.due = now;
+      each.again(needs);
+    }
+  }
+
   /** This is where the feed is; everything behind it is for histories to bring. */
   anchor(now: number, head: number, epoch: string | null): void {
     for (const each of this.#all.values()) {

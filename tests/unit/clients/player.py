@@ -13,9 +13,10 @@ Step = dict[str, Any]
 
 
 def event(short: str) -> dict[str, Any]:
-    """`3`, `3 r2`, `3 r2 workflow_completed`; `- r1` has no id."""
+    """`3`, `3 r2`, `3 r2 workflow_completed`, `3#1` where its seq is another; `- r1` has no id."""
     number, run_id, kind = (short.split(" ") + ["r1", "step"][len(short.split(" ")) - 1 :])[:3]
-    numbers = {} if number == "-" else {"id": int(number), "seq": int(number)}
+    number, _, seq = number.partition("#")
+    numbers = {} if number == "-" else {"id": int(number), "seq": int(seq or number)}
     return {**numbers, "run_id": run_id, "username": "u", "type": kind}
 
 

@@ -6,6 +6,7 @@ from orchestrator_api.caller import (
     ANYBODY,
     HUBS,
     LISTS,
+    NO_RUN,
     NOBODY,
     OPEN,
     READS,
@@ -57,18 +58,20 @@ def test_covers(caller: Caller, covered: list[str]) -> None:
         (user(), ["r1"], ["r1"]),
         (user("r2", "r1"), [], ["r1", "r2"]),
         (user("r2", "r1"), ["r2"], ["r2"]),
+        (user("r1"), ["r1", "r2"], ["r1"]),
+        (user("r1"), ["r2"], [NO_RUN]),
         (machine(), [], []),
         (machine(runs=["r*"]), ["r1", "r2"], ["r1", "r2"]),
     ],
 )
 def test_runs_within(caller: Caller, runs: list[str], meant: list[str]) -> None:
-    """Whoever names no run means all of theirs; whoever names some means those."""
+    """Whoever names no run means all of theirs; whoever names some means those, a user no others than are shown."""
     assert caller.runs_within(runs) == meant
 
 
 @pytest.mark.parametrize(
     ("caller", "runs"),
-    [(NOBODY, []), (user("r1"), ["r1", "r2"]), (machine(runs=["r*"]), []), (machine(runs=["r*"]), ["x"])],
+    [(NOBODY, []), (machine(runs=["r*"]), []), (machine(runs=["r*"]), ["x"])],
 )
 def test_runs_beyond(caller: Caller, runs: list[str]) -> None:
     """A run that is not the caller's is forbidden by name, and so is meaning all of them with a part."""

@@ -16,8 +16,9 @@ export interface Vector {
 
 /** "3", "3 r2", "3 r2 workflow_completed"; "- r1" has no id. */
 export function event(short: string): Record<string, unknown> {
-  const [id, run_id = "r1", type = "step"] = short.split(" ");
-  const numbers = id === "-" ? {} : { id: Number(id), seq: Number(id) };
+  const [number = "-", run_id = "r1", type = "step"] = short.split(" ");
+  const [id, seq = id] = number.split("#");
+  const numbers = id === "-" ? {} : { id: Number(id), seq: Number(seq) };
   return { ...numbers, run_id, username: "u", type };
 }
 

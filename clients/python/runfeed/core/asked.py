@@ -81,6 +81,10 @@ class Requests:
             if subscription is not None and asked.subscription is not subscription
         }
 
+    def forget_poll(self) -> None:
+        """The same of the poll."""
+        self._asked = {number: asked for number, asked in self._asked.items() if asked.subscription is not None}
+
     def _ask(
         self, request: Request, subscription: Subscription | None, scope: AbstractSet[Subscription] = NOBODY
     ) -> None:

@@ -137,7 +137,7 @@ class Link:
         if self.state == "connecting" and asked is None:
             self._failures += 1  # who asks us to wait was reached
         self._wait(now + (backoff(self._tries, chance) if asked is None else asked))
-        self._tries += 1
+        self._tries += asked != 0  # else it was to be opened anew, and nothing failed
         return CLOSE_CODES.get(code, "resume")
 
     def expired(self, now: float, chance: float) -> None:

@@ -304,12 +304,10 @@ class Machine:
 
     def _not_loaded(self, now: float, to: Subscription, answer: Answer) -> None:
         self._act(Problem(to.key, answer.error))
-        unknown = answer.status == 404
-        # A run that nobody knows yet has no history: what it will have comes by the stream and the polls.
-        if unknown and self.cursor is not None:
-            return self._watchers.complete(to, to.needs, None)
-        after = self._pace.due - now if unknown else backoff(1 + to.failures, self._chance())
-        to.failures += 0 if unknown else 1
+        if answer.status == 404 and self.cursor is not None:
+            return self._watchers.missing(to, self._pace.due)
+        after = self._pace.due - now if answer.status == 404 else backoff(1 + to.failures, self._chance())
+        to.failures += answer.status != 404
         to.due = now + max(after, answer.wait, 1)
 
     # What time brings.
@@ -321,6 +319,7 @@ class Machine:
         if self.link.is_dead(now):
             self._lost(now, 4410, "")
         if self._order.partial and self._wider:
+            self._requests.forget_poll()  # it knows less
             self._lost(now, 1001, "retry in 0 ms")  # for one that shows all there is
         if self.link.state == "waiting" and self.link.due is not None and now >= self._connect_at():
             self._connect(now)
@@ -339,6 +338,7 @@ class Machine:
     def _connect(self, now: float) -> None:
         after = self.cursor if self._resumes else None
         self._renewal.connects()
+        self._watchers.again(now, self.cursor or 0)
         self._anywhere, self._wider, self._order.partial = after is None, False, False
         self._act(Connect(self.link.connect(now), after, None if after is None else self.epoch))
 

@@ -21,11 +21,12 @@ class Subscription:
         due, failures: when its history may be asked for, ms; and how often that failed.
         ended: it had its terminal event: nothing is polled for it.
         untold: its numbering is another, and that is told once it is known where it goes on.
+        missing: its history was not to be had: it may have none yet, or none that the token of then showed.
     """
 
     def __init__(self, key: str, position: int | None, needs: int, due: float) -> None:
         self.key = key
-        self.position = position
+        self.position = self._start = position
         self.loaded = False
         self.needs = needs
         self.loading: int | None = None
@@ -33,6 +34,7 @@ class Subscription:
         self.failures = 0
         self.ended = False
         self.untold = False
+        self.missing = False
         self._waiting: list[RunEvent] = []
 
     def __repr__(self) -> str:
@@ -49,6 +51,10 @@ class Subscription:
         number = whole(event.get("id"))
         if number is None:
             return True
+        if event.get("seq") == 1:
+            self.missing = False
+        else:
+            self.again(number)  # there is a history before it
         if self.position is not None and number <= self.position:
             return False
         if not self.loaded:
@@ -81,9 +87,17 @@ class Subscription:
         self.loaded = False
         self.due = due
 
+    def again(self, needs: int) -> None:
+        """What was missing is to be read from where it begins, to this id at least: it may be there by now."""
+        if self.missing:
+            self.missing = False
+            self.position = self._start
+            self.reload(needs, self.due)
+
     def reset(self, head: int | None, now: float) -> None:
         """Everything it was given is void. It begins anew: a run at its beginning, the feed behind the head."""
-        self.position = head if self.key == FEED else 0
+        self.position = self._start = head if self.key == FEED else 0
+        self.missing = False
         self.untold = self.position is None
         self.loaded = self.key == FEED and head is not None
         self.needs = head or 0

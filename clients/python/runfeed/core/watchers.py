@@ -62,6 +62,24 @@ class Watchers:
             self.give(to, event)
         self._act(Loaded(to.key, status))
 
+    def missing(self, to: Subscription, due: float) -> None:
+        """There is no history, or none for us: what there will be comes by the stream and the polls.
+
+        due: when it is asked for again, if something has come already.
+        """
+        to.missing = to.key != FEED
+        to.due = due
+        self.complete(to, to.needs, None)
+        if to.missing:
+            to.due = 0  # else at once
+
+    def again(self, now: float, needs: int) -> None:
+        """A stream is opened, with a token that may show more than the one before: what was missing may be there."""
+        for each in self:
+            if each.missing:
+                each.due = now
+            each.again(needs)
+
     def anchor(self, now: float, head: int, epoch: str | None) -> None:
         """This is where the feed is; everything behind it is for histories to bring."""
         for each in self:
