@@ -75,7 +75,7 @@ async def serve(settings: Settings) -> None:
             elif settings.auth.exposed:
                 running.append(stage("fanout.warn", _warn()))
             if (keys := hub.guard.verification.published) is not None:
-                running.append(stages.create_task(keys.watch(), name="fanout.issuer_keys"))  # which comes to an end
+                running.append(stage("fanout.issuer_keys", keys.watch()))
             if history is not None:
                 running += [
                     stage("fanout.joins", hub.joins.run()),

@@ -4,7 +4,8 @@ This file stands twice, byte for byte, in fanout/ and orchestrator_api/: see tok
 
 Whoever sends tokens with invented key names must not make us ask the issuer more often; an issuer that is away must not
 lock out those whose keys we have. So one question at a time, 30 s between two, and what is known stays until a better
-answer comes. The first question is asked at the start, so that a wrong address is seen before anybody needs it.
+answer comes. The first question is asked at the start, so that a wrong address is seen before anybody needs it. While
+there are no keys at all nobody is let in: then we ask sooner, by ourselves, and visitors add nothing to that.
 """
 
 import asyncio
@@ -23,7 +24,8 @@ from jwt.exceptions import PyJWTError
 from .tokens import LONGEST_KID, Key, KeysAway, strict_json
 
 ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
-FLOOR: Final = 30.0  # seconds between the starts of two fetches
+FLOOR: Final = 30.0  # seconds between the starts of two fetches, however many visitors there are
+FIRST_WAIT: Final = 1.0  # seconds after a fetch, while no key was ever read; doubled each time, up to FLOOR
 FRESH_FOR: Final = 600.0  # seconds; older keys are used, and fetched anew in the background
 FETCH_TIMEOUT: Final = 5.0  # seconds
 MOST_BYTES: Final = 256 * 1024
@@ -60,7 +62,8 @@ class Jwks:
         self.error = "not read yet"
         self._keys: list[Key] = []  # none: they were never read
         self._read_at = -math.inf
-        self._tried_at = -math.inf
+        self._tried_at = self._ended_at = -math.inf  # the last fetch
+        self._wait = 0.0  # how long it is left alone while no key was ever read
         self._reading: asyncio.Task[None] | None = None
 
     @property
@@ -76,12 +79,13 @@ class Jwks:
         return "old" if self.error else "live"
 
     async def watch(self) -> None:
-        """Reads the keys before anybody asks, again and again until they were read once; then visitors see to it."""
-        while not self._keys:
-            if task := self._read_soon():
-                await asyncio.wait([task])
-            if not self._keys:
-                await self._pause(max(0.0, self._tried_at + FLOOR - self._clock()))
+        """Keeps the keys, for ever: reads them at the start, when they are old, and again after a fetch that failed."""
+        while True:
+            left = self._due() - self._clock()
+            if left > 0:
+                await self._pause(min(left, FLOOR))  # no longer: a visitor's fetch that fails makes it sooner
+            else:
+                await asyncio.wait([self._read_now()])
 
     async def find(self, kid: str | None) -> Sequence[Key]:
         """Returns the keys of this name; all of them for None. Asks the issuer for a name that is not known, if it may.
@@ -109,12 +113,23 @@ class Jwks:
     def _named(self, kid: str | None) -> Sequence[Key]:
         return [key for key in self._keys if kid is None or key.kid == kid]
 
+    def _due(self) -> float:
+        """Returns when `watch` fetches next, which is never later than a visitor may while there is something amiss."""
+        if not self._keys:
+            return min(self._ended_at + self._wait, self._tried_at + FLOOR)
+        return self._tried_at + (FLOOR if self.error else FRESH_FOR)
+
     def _read_soon(self) -> asyncio.Task[None] | None:
         """Returns the fetch that is under way, or a new one; None when the last one was too short a time ago."""
+        if (self._reading is None or self._reading.done()) and self._clock() - self._tried_at < FLOOR:
+            return None
+        return self._read_now()
+
+    def _read_now(self) -> asyncio.Task[None]:
+        """Returns the fetch that is under way, or a new one."""
         if self._reading is None or self._reading.done():
-            if self._clock() - self._tried_at < FLOOR:
-                return None
             self._tried_at = self._clock()
+            self._wait = min(FLOOR, max(FIRST_WAIT, 2 * self._wait))
             self._reading = asyncio.create_task(self._read(), name="jwks")
         return self._reading
 
@@ -129,6 +144,8 @@ class Jwks:
         else:
             self.error = ""
             self._read_at = self._clock()
+        finally:
+            self._ended_at = self._clock()
 
 
 def read_keys(data: bytes) -> list[Key]:

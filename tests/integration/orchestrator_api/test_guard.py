@@ -317,7 +317,7 @@ async def test_issuer_away(migrated_database_url: str, redis_url: str, fault: st
             assert_refused(found, 503, None, "keys_away")
             assert found.headers["retry-after"]
             assert (await world.ask(world.hub, "GET", "/api/v1/revocations"))[0] == 200
-            assert asked == ["/keys"]
+            assert set(asked) == {"/keys"}
             assert await world.api.metric("orchestrator_auth_refusals_total", code="keys_away") == 1
 
 

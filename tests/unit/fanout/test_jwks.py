@@ -2,73 +2,19 @@
 
 import asyncio
 import itertools
-import json
 import logging
 import random
 
 import pytest
 
 from fanout import jwks
-from fanout.jwks import Jwks, read_keys
-from fanout.tokens import Issuer, KeysAway, Verifier
-from tests.support.issuers import AUDIENCE, ISSUER, NOW, Signer, claims, signer, token
+from fanout.jwks import read_keys
+from fanout.tokens import KeysAway
+from tests.support.issuers import NOW, Signer, claims, signer, token
 from tests.unit.fanout.judges import refused
+from tests.unit.fanout.publishers import World, key_set, published
 
 RSA, EC, ED = signer("RS256"), signer("ES256"), signer("EdDSA")
-
-
-def key_set(*entries: object) -> bytes:
-    """A JWKS of these entries."""
-    return json.dumps({"keys": entries}).encode()
-
-
-def published(**signers: Signer) -> bytes:
-    """A JWKS of keys by their names."""
-    return key_set(*(each.jwk(kid=kid, use="sig", alg=each.algorithm) for kid, each in signers.items()))
-
-
-class World:
-    """An issuer that answers as it is told, a clock that is moved by hand, and the keys between them.
-
-    Attributes:
-        answer: the document, or what the fetch raises.
-        open: the fetch answers; not set: it is under way until it is.
-        fetches: how many were begun.
-        pauses: how long was waited, each time.
-    """
-
-    def __init__(self, answer: bytes | Exception) -> None:
-        self.answer = answer
-        self.open = asyncio.Event()
-        self.open.set()
-        self.fetches = 0
-        self.now = 1000.0
-        self.pauses: list[float] = []
-        self.keys = Jwks(self.fetch, lambda: self.now, self.pause)
-        self.verifier = Verifier([Issuer(ISSUER, jwks.ALGORITHMS, self.keys)], AUDIENCE)
-
-    async def fetch(self) -> bytes:
-        """One question to the issuer."""
-        self.fetches += 1
-        await self.open.wait()
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-    async def pause(self, seconds: float) -> None:
-        """Time passes."""
-        self.pauses.append(seconds)
-        self.now += seconds
-        await asyncio.sleep(0)
-
-    async def names(self, kid: str | None) -> list[str | None]:
-        """The names of the keys that are found."""
-        return [key.kid for key in await self.keys.find(kid)]
-
-    async def settle(self) -> None:
-        """Wait for a fetch in the background."""
-        if self.keys._reading is not None:
-            await self.keys._reading
 
 
 @pytest.mark.parametrize("key", [RSA, EC, ED], ids=lambda key: key.algorithm)
@@ -197,46 +143,10 @@ async def test_away_at_first() -> None:
     assert (await world.verifier.verify(token(EC, claims(), kid="k1"), NOW)).username == "alice"
 
 
-async def test_read_at_the_start() -> None:
-    """The keys are read before anybody asks, once; visitors who come meanwhile share that reading."""
-    world = World(published(k1=EC))
-    world.open.clear()
-    assert (world.keys.count, world.keys.state) == (0, "unknown")
-    watching = asyncio.create_task(world.keys.watch())
-    asking = [asyncio.create_task(world.names("k1")) for _ in range(100)]
-    await asyncio.sleep(0)  # let them ask
-    world.open.set()
-    await watching
-
-    assert await asyncio.gather(*asking) == [["k1"]] * 100
-    assert (world.keys.count, world.keys.state, world.keys.error) == (1, "live", "")
-    assert (world.fetches, world.pauses) == (1, [])
-
-
-async def test_read_until_read(caplog: pytest.LogCaptureFixture) -> None:
-    """While no key was ever read the issuer is asked every 30 s, visitors or not; each time the log says what to do."""
-    world = World(OSError("down"))
-
-    async def passing(seconds: float) -> None:
-        with pytest.raises(KeysAway):
-            await world.keys.find("k1")  # a visitor is no reason to ask sooner
-        await world.pause(seconds)
-        if len(world.pauses) == 4:
-            world.answer = published(k1=EC)
-
-    world.keys._pause = passing
-    with caplog.at_level(logging.WARNING):
-        await asyncio.wait_for(world.keys.watch(), 5)
-
-    assert (world.keys.state, world.fetches, world.pauses) == ("live", 5, [30.0] * 4)
-    assert {record.message for record in caplog.records} == {"jwks_away"}
-    assert all("AUTH_JWKS_URL" in vars(record)["remedy"] for record in caplog.records)
-
-
 async def test_old() -> None:
     """After a fetch that failed the keys are old, until one brings some again."""
     world = World(published(k1=EC))
-    await world.keys.watch()
+    await world.names("k1")
     for answer, state, error in (
         (OSError("down"), "old", "OSError: down"),
         (b"{}", "old", "ValueError: a key set is an object with `keys`, a list of 100 at most"),
