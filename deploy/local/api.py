@@ -18,6 +18,7 @@ from deploy.local.supervise import ending
 from deploy.local.told import check_terminal
 
 PROGRAM = {"RUNFEED_PROGRAM": "./dev api"}  # how the usage lines call it
+CALL_SECONDS = 60.0  # a command takes 0.5 s
 KILL_SECONDS = 5.0  # for a killed command to be gone
 
 
@@ -35,7 +36,10 @@ def main(arguments: list[str]) -> int:
 
 
 def called(
-    environ: Mapping[str, str], *words: str, seconds: float, wait: Callable[[float], object] | None = None
+    environ: Mapping[str, str],
+    *words: str,
+    seconds: float = CALL_SECONDS,
+    wait: Callable[[float], object] | None = None,
 ) -> str:
     """What one of these commands says in a process of its own.
 

@@ -8,13 +8,11 @@ from collections.abc import Iterator, Mapping
 
 from deploy.local.api import called
 from deploy.local.environment import Environment
-from deploy.local.errors import LocalError
+from deploy.local.keys import lent_key
 from deploy.local.supervise import Supervisor
 
 VARIABLE = "FANOUT_HISTORY_KEY"
 NAME = "./dev run"  # of the key, for people
-MAKE_SECONDS = 60.0  # a command takes 0.5 s
-REVOKE_SECONDS = 10.0  # the same, of a database that may be gone by then
 
 
 @contextlib.contextmanager
@@ -28,18 +26,15 @@ def hub_key(environment: Environment, environ: Mapping[str, str], supervisor: Su
         yield {}
         return
     name = name_of(environment)
-    for key_id in left_behind(_keys(environ, supervisor, "list", "--all", "--json"), name):
-        _keys(environ, supervisor, "revoke", key_id)
-    key = _keys(environ, supervisor, "create", "--may", "hub", "--name", name).strip()
-    try:
-        yield {VARIABLE: key}
-    finally:
-        supervisor.stop()
-        key_id = key.split("_")[1]
+    wait = supervisor.pump  # SIGCHLD wakes it, and a signal ends us
+    for key_id in left_behind(called(environ, "keys", "list", "--all", "--json", wait=wait), name):
+        called(environ, "keys", "revoke", key_id, wait=wait)
+    left = "the hub's key {} is left, until the next ./dev run"
+    with lent_key(environ, "--may", "hub", "--name", name, left=left, say=supervisor.say, wait=wait) as key:
         try:
-            _keys(environ, None, "revoke", key_id)
-        except LocalError as error:
-            supervisor.say(f"the hub's key {key_id} is left, until the next ./dev run: {error}")
+            yield {VARIABLE: key}
+        finally:
+            supervisor.stop()
 
 
 def name_of(environment: Environment) -> str:
@@ -53,13 +48,3 @@ def left_behind(listed: str, name: str) -> list[str]:
     """The ids of the hub's keys of this name in what `keys list --json` says: an object a line."""
     rows = [json.loads(line) for line in listed.splitlines()]
     return [row["key_id"] for row in rows if (row["may"], row["name"]) == (["hub"], name)]
-
-
-def _keys(environ: Mapping[str, str], supervisor: Supervisor | None, *words: str) -> str:
-    """What `keys ..` says. supervisor: passes output on meanwhile, and ends us when a signal comes; None: none does.
-
-    Raises LocalError when it fails or takes too long.
-    """
-    if supervisor is None:
-        return called(environ, "keys", *words, seconds=REVOKE_SECONDS)
-    return called(environ, "keys", *words, seconds=MAKE_SECONDS, wait=supervisor.pump)  # SIGCHLD wakes it

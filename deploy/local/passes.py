@@ -11,11 +11,10 @@ from deploy.local.api import called
 from deploy.local.ask import NO_ANSWER, ask
 from deploy.local.environment import Environment
 from deploy.local.errors import LocalError
+from deploy.local.keys import lent_key
 from deploy.local.psql import database_url
 from deploy.local.told import check_terminal
 
-MAKE_SECONDS = 60.0  # a command takes 0.5 s
-REVOKE_SECONDS = 10.0  # the same, of a database that may be gone by then
 LIFE = ("1d", "86400")  # of the key and of the token: longer than a job, and no key of a killed demo is good for ever
 
 
@@ -45,17 +44,10 @@ def passes(environment: Environment, username: str) -> Iterator[Passes]:
     environ = {**environment.given, "DATABASE_URL": url}
     whose = ("--user", username)
     made = ("--may", "write", *whose, "--name", "./dev demo", "--expires-in", LIFE[0])
-    key = called(environ, "keys", "create", *made, seconds=MAKE_SECONDS).strip()
-    try:
-        token = called(environ, "watch-token", *whose, "--ttl", LIFE[1], seconds=MAKE_SECONDS).strip()
+    with lent_key(environ, *made, left="the demo's key {} is left, until it ends in a day", say=_warn) as key:
+        token = called(environ, "watch-token", *whose, "--ttl", LIFE[1]).strip()
         check_taken(environment, key, token)
         yield Passes(key, lambda: token)
-    finally:
-        key_id = key.split("_")[1]
-        try:
-            called(environ, "keys", "revoke", key_id, seconds=REVOKE_SECONDS)
-        except LocalError as error:
-            print(f"dev: the demo's key {key_id} is left, until it ends in a day: {error}", file=sys.stderr)
 
 
 def wants_tokens(environment: Environment) -> bool:
@@ -83,3 +75,7 @@ def check_taken(environment: Environment, *credentials: str) -> None:
                 f"the stack on {environment.url('API_PORT')} does not take what is made here: use a terminal that has"
                 " its AUTH_HMAC_KEY, and its RUNFEED_DATA or DATABASE_URL"
             )
+
+
+def _warn(text: str) -> None:
+    print(f"dev: {text}", file=sys.stderr)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.browser.driver import Browser, Tab
 from tests.browser.stack import Stack
+from tests.support.processes import services
 from tests.support.proving import operate, proving, token
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
@@ -148,6 +149,24 @@ def test_a_token_for_some_runs(stack: Stack, browser: Browser) -> None:
     tab.find("[data-other]")
 
     assert 403 not in shown.polls
+
+
+def test_a_token_that_nobody_wants_any_more(
+    site: str, migrated_database_url: str, redis_url: str, tmp_path: Path, browser: Browser
+) -> None:
+    """Where the services come back without a key, the tab's token is forgotten: it would hide the sample run."""
+    username = f"user-{secrets.token_hex(4)}"
+    with proving(migrated_database_url, redis_url, tmp_path, PAGE="on") as environ:
+        tab = browser.open(Stack(environ, site).live_page(f"/users/{username}"))
+        offer(tab, token(username))
+        tab.find("[data-held]")
+        tab.find("body:not(:has([data-sample]))")
+    same = {name: value for name, value in environ.items() if name.endswith("_PORT") or name == "FANOUT_HISTORY_URL"}
+    with services(migrated_database_url, redis_url, tmp_path, **same):
+        tab.reload()
+        tab.find("[data-sample]")
+        tab.find("body:not(:has([data-held]))")
+        tab.find("[data-transport=websocket][data-state=open]")
 
 
 @pytest.mark.parametrize("stack", ["off"], indirect=True)

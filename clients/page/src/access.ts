@@ -10,6 +10,8 @@ export class Access {
   about: About = NO_TOKEN;
   /** Another number when all must begin anew: with no token, or one that shows something else. */
   life = 0;
+  /** Another number when who waited for a token goes on with the next one. */
+  successors = 0;
   #token: string | null = null;
   #waiting: ((token: string) => void)[] = [];
   #judging = false;
@@ -46,11 +48,16 @@ export class Access {
     this.refused(token);
   }
 
-  /** Asks, before anybody was refused, whether these services want a token. */
+  /** Asks, before anybody was refused, whether these services want a token. One that is kept and not wanted goes. */
   async ask(): Promise<void> {
-    if (this.#token !== null || this.wants !== null) return;
+    const token = this.#token;
+    if (token === null && this.wants !== null) return;
     const { said } = await asked("healthz", null);
-    if (said?.["auth"] === "jwt") this.refused(null);
+    const auth = said?.["auth"];
+    if (typeof auth !== "string" || token !== this.#token) return;
+    if (auth !== "jwt") {
+      if (token !== null) this.forget();
+    } else if (token === null) this.refused(null);
   }
 
   /** Takes a token that the API takes. Else says what is wrong with it. */
@@ -89,7 +96,10 @@ export class Access {
     this.wants = null;
     this.#failed = false;
     if (anew) this.life += 1;
-    else for (const each of waiting) each(this.#token as string);
+    else {
+      this.successors += 1;
+      for (const each of waiting) each(this.#token as string);
+    }
     this.#tell();
   }
 

@@ -27,6 +27,9 @@ function Page() {
   const [help, setHelp] = useState(false);
   useShortcuts(() => setHelp(true));
   useTitle(route);
+  useEffect(() => {
+    if (route.view === "start" || access.token !== null) void access.ask(); // else it is known by the first refusal
+  }, [access.life, route.view]);
   return (
     <>
       <a class="skip" href="#main" onClick={skip}>Skip to the content</a>

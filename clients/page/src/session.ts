@@ -38,6 +38,7 @@ export class Session {
   readonly #listeners = new Set<(urgent: boolean) => void>();
   readonly #origins = new Origins();
   #pollsAtLoss = 0;
+  #successors: number; // of the token that it began with
   #brought = 0; // by polls, since the connection last changed
   #stop: (() => void)[] = [];
 
@@ -45,6 +46,7 @@ export class Session {
     this.username = username;
     this.access = access;
     this.proves = access.token !== null;
+    this.#successors = access.successors;
     const tap = new Tap(this.frames, this.#origins);
     const getToken = this.proves ? { getToken: access.get } : {};
     this.client = new Runfeed({ username, WebSocket: tap.socket(), fetch: tap.fetch, ...getToken });
@@ -71,6 +73,7 @@ export class Session {
     this.#stop = [
       feed.subscribe({ event: this.#event, change, reset }),
       this.client.onConnection(this.#connection),
+      this.access.subscribe(this.#succeeded),
       this.shelf.start(),
     ];
     void this.#compareClocks();
@@ -116,6 +119,18 @@ export class Session {
   #listed = (): void => {
     if (this.shelf.error !== null && wantsToken(this.shelf.error)) this.access.refused(this.#token);
     this.#tell();
+  };
+
+  /**
+   * The next token is there. The client took each try that waited for it for one that failed, so it may be about to wait
+   * for long, or to open the other kind: it begins with the best kind, at once.
+   */
+  #succeeded = (): void => {
+    const before = this.#successors;
+    this.#successors = this.access.successors;
+    if (before === this.#successors || this.cut || this.client.connection().state === "open") return;
+    this.client.cut(true);
+    this.client.cut(false);
   };
 
   get #token(): string | null {

@@ -2,15 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Access } from "../src/access.js";
 import { aboutOf, endingOf, MISSING, OVER, refusalOf, sameScope, wrongWith } from "../src/model/token.js";
 import { isRefused, wantsToken, wordsOf } from "../src/model/trouble.js";
-
-/** A token with these claims, signed by nobody. */
-function token(claims: unknown, signature = "s"): string {
-  const part = (value: unknown): string => {
-    const bytes = new TextEncoder().encode(typeof value === "string" ? value : JSON.stringify(value));
-    return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-  };
-  return `${part({ alg: "HS256" })}.${part(claims)}.${signature}`;
-}
+import { storage, token } from "./tokens.js";
 
 describe("a token", () => {
   it("says whose it is, of which runs and until when", () => {
@@ -92,11 +84,7 @@ describe("the page's token", () => {
     kept = new Map();
     answers = [];
     asked = [];
-    vi.stubGlobal("sessionStorage", {
-      getItem: (key: string) => kept.get(key) ?? null,
-      setItem: (key: string, value: string) => void kept.set(key, value),
-      removeItem: (key: string) => void kept.delete(key),
-    });
+    vi.stubGlobal("sessionStorage", storage(kept));
     vi.stubGlobal("fetch", async (path: string, { headers }: { headers: Record<string, string> }) => {
       asked.push([path, headers["Authorization"]]);
       const [status, body] = answers.shift() ?? [200, {}];
@@ -195,5 +183,29 @@ describe("the page's token", () => {
       expect(access.wants).toBe(wants);
     }
     expect(asked).toEqual(Array(4).fill(["healthz", undefined]));
+  });
+
+  it.each([
+    ["want none", [200, { auth: "insecure-username" }], null],
+    ["want one", [200, { auth: "jwt" }], ALICE],
+    ["do not say", [200, { status: "ok" }], ALICE],
+    ["do not answer", [0, {}], ALICE],
+  ] as [string, [number, object], string | null][])("that was kept is asked about, too: where the services %s", async (_, answer, token) => {
+    kept.set("runfeed.token", ALICE);
+    const access = new Access();
+    answers.push(answer);
+    await access.ask();
+    expect([access.token, access.about.user, access.wants, access.life]).toEqual([token, token && "alice", null, token === null ? 1 : 0]);
+    expect([asked, kept.get("runfeed.token") ?? null]).toEqual([[["healthz", undefined]], token]);
+  });
+
+  it("that another has followed meanwhile is not forgotten for an older one's answer", async () => {
+    kept.set("runfeed.token", ALICE);
+    const access = new Access();
+    answers.push([200, { auth: "insecure-username" }]);
+    const asking = access.ask();
+    await access.offer(LATER);
+    await asking;
+    expect(access.token).toBe(LATER);
   });
 });

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from deploy.local import hub_key
+from deploy.local import hub_key, keys
 from deploy.local.environment import Environment
 from deploy.local.errors import LocalError
 from deploy.local.place import CHECKOUT
@@ -41,7 +41,8 @@ def test_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("given", [{}, {"FANOUT_HISTORY_KEY": "rfk_x", **PROVEN}])
 def test_none_is_made(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without tokens a hub needs no key, and one that was given is used."""
-    monkeypatch.setattr(hub_key, "_keys", lambda *_: pytest.fail("a command was called"))
+    for module in (hub_key, keys):
+        monkeypatch.setattr(module, "called", lambda *_, **__: pytest.fail("a command was called"))
     with hub_key.hub_key(Environment.from_env(given), given, Supervisor(CHECKOUT)) as names:
         assert names == {}
 
@@ -50,13 +51,14 @@ def test_database_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that cannot be revoked at the end is named, without its secret, and is no error."""
     key_id = "7" * 16
 
-    def keys(_: object, supervisor: object, *words: str) -> str:
-        if supervisor is None:
+    def called(_: object, *words: str, **__: object) -> str:
+        if words == ("keys", "revoke", key_id):
             raise LocalError("no database")
-        return LISTED if words[0] == "list" else f"rfk_{key_id}_secret\n"
+        return LISTED if words[1] == "list" else f"rfk_{key_id}_secret\n"
 
     written: list[bytes] = []
-    monkeypatch.setattr(hub_key, "_keys", keys)
+    for module in (hub_key, keys):
+        monkeypatch.setattr(module, "called", called)
     supervisor = Supervisor(CHECKOUT, written.append)
     with hub_key.hub_key(Environment.from_env(PROVEN), PROVEN, supervisor) as names:
         assert names == {"FANOUT_HISTORY_KEY": f"rfk_{key_id}_secret"}

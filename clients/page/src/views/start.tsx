@@ -10,7 +10,6 @@ const KEY = "runfeed.user";
 
 export function StartView() {
   const access = useAccess();
-  useEffect(() => void access.ask(), [access.life]);
   return (
     <div class="start">
       <div class="thread" aria-hidden="true" />
