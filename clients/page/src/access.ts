@@ -1,8 +1,9 @@
 /** The page's token: in memory and, so that a reload keeps it, in this tab's sessionStorage. And whether one is wanted. */
 import { parseObject } from "../../js/src/protocol.js";
-import { type About, aboutOf, endingOf, type Judged, MISSING, NO_TOKEN, refusalOf, sameScope, wrongWith } from "./model/token.js";
+import { type About, aboutOf, endingOf, type Judged, MISSING, NO_TOKEN, refusalOf, sameScope, UNSAID, wrongWith } from "./model/token.js";
 
 const KEY = "runfeed.token";
+const HEARS = 2_000; // ms in which hub and API have both heard of a revocation; each asks every second
 
 export class Access {
   /** Why a token is asked for; null: none is. */
@@ -103,7 +104,7 @@ export class Access {
     this.#tell();
   }
 
-  /** The token is refused, or ran out: which of the two, the API says. */
+  /** The token is refused, or ran out: which of the two, the API says, if need be when it has heard of it as well. */
   async #ended(): Promise<void> {
     const token = this.#token;
     if (this.#judging || this.wants !== null || token === null) return;
@@ -112,6 +113,9 @@ export class Access {
     this.#judging = false;
     if (this.#token !== token) return;
     this.#want(endingOf(judged, this.about, Date.now() / 1000));
+    if (this.wants !== UNSAID) return;
+    await new Promise((resolve) => setTimeout(resolve, HEARS));
+    if (this.#token === token) this.#want(endingOf(await judge(token), this.about, Date.now() / 1000));
   }
 
   #want(why: string): void {

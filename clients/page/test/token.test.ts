@@ -118,6 +118,19 @@ describe("the page's token", () => {
     expect([access.wants, access.token, asked.length, kept.size]).toEqual([MISSING, null, 1, 0]);
   });
 
+  it("is said to be revoked although the hub heard of it before the API", async () => {
+    kept.set("runfeed.token", LATER);
+    const access = new Access();
+    answers.push([200, {}], [401, { code: "token_revoked", detail: "the token was revoked" }]);
+    access.refused(LATER);
+    await settled();
+    expect([access.wants, asked.length]).toEqual(["The hub refused the token.", 1]);
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect([access.wants, asked.length]).toEqual(["The token was revoked.", 2]);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(asked.length).toBe(2);
+  });
+
   it("is there again after a reload, unless it was forgotten", async () => {
     kept.set("runfeed.token", ALICE);
     const access = new Access();

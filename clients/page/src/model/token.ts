@@ -66,11 +66,14 @@ export function refusalOf({ status, code, detail }: Judged): string | null {
   return status === 429 || status >= 500 ? `The API cannot tell now: ${detail}. Try again.` : null;
 }
 
+/** Why, as long as the API takes it. */
+export const UNSAID = "The hub refused the token.";
+
 /** Why another token is wanted, when a service says that this one ran out or takes it no longer. now: unix seconds. */
 export function endingOf({ status, code, detail }: Judged, { until }: About, now: number): string {
   if (code === "token_revoked") return "The token was revoked.";
   if (code === "token_expired") return OVER;
   if (status === 401) return `The token is refused: ${detail}.`;
   if (until !== null && until - now < APART) return OVER; // the hub was first to say so
-  return status === 0 ? "The token was refused, and the API does not say why." : "The hub refused the token.";
+  return status === 0 ? "The token was refused, and the API does not say why." : UNSAID;
 }
