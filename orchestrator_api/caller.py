@@ -30,9 +30,8 @@ class Rule:
 
     def wanted(self) -> str:
         """Returns in words what the call needs."""
-        rights = (
-            self.keys - {"hub"} or self.keys
-        )  # a hub's right is all of everybody's: nobody is to ask for that first
+        # A hub's right is all of everybody's: nobody is to ask for that first.
+        rights = self.keys - {"hub"} or self.keys
         key = f"an API key with the right {' or '.join(f'`{right}`' for right in sorted(rights))}"
         return f"a user's token or {key}" if self.users else key
 

@@ -19,12 +19,7 @@ def test_once_and_in_order(seed: int, runs: int, speaks: bool, moves: int) -> No
     world = World(seed, runs, speaks)
     for _ in range(moves):
         move(world, world.chance.choice(DOES))
-    world.harm = 0.0
-    world.finish()
-    for _ in range(CALM):
-        world.turn()
-        if all(ids == expected(world, key) for key, ids in world.given.items()):
-            break
+    calm_down(world)
 
     assert world.given == {key: expected(world, key) for key in world.given}
     assert world.spins == 0
@@ -39,15 +34,20 @@ def test_once_and_in_order_of_what_is_shown(seed: int, runs: int, widens: bool, 
         if widens and number == moves // 2:
             world.widen()
         move(world, world.chance.choice(DOES))
+    calm_down(world)
+
+    assert world.given == {key: expected(world, key) for key in world.given}
+    assert world.spins == 0
+
+
+def calm_down(world: World) -> None:
+    """No more harm, and the end of all runs; time for everybody to be given what is missing."""
     world.harm = 0.0
     world.finish()
     for _ in range(CALM):
         world.turn()
         if all(ids == expected(world, key) for key, ids in world.given.items()):
             break
-
-    assert world.given == {key: expected(world, key) for key in world.given}
-    assert world.spins == 0
 
 
 def move(world: World, what: str) -> None:
